@@ -1,0 +1,45 @@
+# The first call makes .venv; later calls make it anew only when pyproject.toml or constraints.txt changed.
+PYTHON ?= python3
+TORCH ?= cpu
+BIN := .venv/bin
+
+.PHONY: lab test lessons figures bench lint
+.DEFAULT_GOAL := lab
+
+# JupyterLab on lesson 01
+lab: .venv/.lab
+	$(BIN)/minigpt lab
+
+# Everything that must hold. Two processes run at once, so each has one thread; what trains asks torch for more itself.
+test lessons: export OMP_NUM_THREADS = 1
+test: .venv/.dev lint
+	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python notebooks/build.py --check
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 --dist loadfile -n 2 notebooks
+
+lint: .venv/.dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+# Rebuild the notebooks, or some of them: make lessons LESSONS="01 10"
+lessons: .venv/.dev
+	$(BIN)/python notebooks/build.py $(LESSONS)
+
+# Redraw the figures, or some of them: make figures FIGURES="gpt"
+figures: .venv/.dev
+	$(BIN)/python -m figures.build $(FIGURES)
+
+# Side by side with other implementations
+bench: .venv/.dev
+	$(BIN)/python -m benchmarks
+
+# «dev» holds all of «lab». The import indexes the fonts and compiles what every lesson needs.
+.venv/.lab .venv/.dev: .venv/.%: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "minigpt needs Python 3.11 or later, and $(PYTHON) is %d.%d. Name another: make lab PYTHON=python3.13" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+# On Linux the usual index has only the CUDA build, ten times as large; PyTorch's own has the CPU build. TORCH=cuda skips this.
+ifeq ($(TORCH)-$(shell uname -s),cpu-Linux)
+	$(BIN)/python -m pip install --retries 1 --timeout 60 -c constraints.txt --no-deps torch --extra-index-url https://download.pytorch.org/whl/cpu
+endif
+	$(BIN)/python -m pip install -c constraints.txt -e ".[$*]"
+	$(BIN)/python -c "import matplotlib.pyplot, torch"
+	touch .venv/.lab $@

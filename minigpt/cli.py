@@ -1,0 +1,442 @@
+"""The command line: minigpt doctor · lab · data · tokenizer · train · evaluate · generate.
+
+Every command prints for people, or one JSON object with `--json`. Bad input gives one message and exit status 2.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from minigpt.config import GPTConfig, InputError, TrainConfig, nearest, preset
+
+# The commands import what they need themselves: `minigpt --help` should not wait for torch.
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _print_table(rows: dict[str, Any]) -> None:
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def _wrap(text: str) -> str:
+    width = min(100, shutil.get_terminal_size().columns)
+    return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
+
+
+def doctor(json: bool = False) -> int:
+    """Tell what this machine has, which settings are fastest here, and what works offline.
+
+    Args:
+        json: print one JSON object.
+    """
+    import torch
+
+    from minigpt import checkpoint, data, model, runtime
+
+    device = runtime.pick_device()
+    small = model.GPT(GPTConfig(vocab_size=512, context_length=128, n_layers=2, n_heads=4, d_model=128))
+    ids = torch.randint(512, (16, 128))
+    precision = runtime.pick_precision("auto", torch.device("cpu"))
+
+    def work() -> None:
+        with runtime.autocast(torch.device("cpu"), precision):
+            small(ids).float().square().mean().backward()
+
+    cache = data.cache_folder()
+    shakespeare = (cache / "tinyshakespeare.txt").exists()
+    storyteller = (checkpoint.BUNDLED["storyteller"] / "config.json").exists()
+    free = shutil.disk_usage(cache if cache.exists() else Path.home()).free
+    packages = ("minigpt-course", "torch", "numpy", "tiktoken", "tyro", "safetensors", "jupyterlab", "matplotlib")
+    report = {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in packages},
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "cpu cores": os.cpu_count(),
+        "cpu instructions": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16 units": runtime.has_bfloat16_units(device),
+        "precision": runtime.pick_precision("auto", device),
+        "best threads": runtime.fastest_threads(work),
+        "free disk (GB)": round(free / 1e9, 1),
+        "cache": str(cache),
+        "offline: the bundled model": storyteller,
+        "offline: the story world": True,
+        "offline: tiny Shakespeare": shakespeare,
+        "offline: lessons": _version("jupyterlab") != "not installed",
+    }
+    if json:
+        _print_json(report)
+    else:
+        _print_table({k: ("yes" if v else "no") if isinstance(v, bool) else v for k, v in report.items()})
+        if not shakespeare:
+            print("\ntiny Shakespeare is downloaded (1.1 MB) the first time you train with --data shakespeare")
+    return 0
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def lab(lesson: Positional[str] = "01_next_token_game", port: int = 8888) -> int:
+    """Open JupyterLab on a lesson. On a machine without a display it prints the address to open.
+
+    Args:
+        lesson: name of the lesson, or its number.
+        port: where JupyterLab listens; the next free one is taken if it is in use.
+    """
+    roots = [
+        root for root in (Path.cwd(), *Path.cwd().parents, Path(__file__).parents[1]) if (root / "notebooks").is_dir()
+    ]
+    if not roots:
+        raise InputError("there is no folder «notebooks» here: run this in a clone of the course's repository")
+    found = sorted((roots[0] / "notebooks").glob(f"{lesson.removesuffix('.ipynb')}*.ipynb"))
+    if not found:
+        names = [path.stem for path in sorted((roots[0] / "notebooks").glob("*.ipynb"))]
+        raise InputError(f"there is no lesson {lesson!r}; {nearest(lesson, names)}")
+    if _version("jupyterlab") == "not installed":
+        raise InputError("JupyterLab is not installed: run `make lab`, or pip install -e '.[lab]'")
+    has_display = platform.system() in ("Windows", "Darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    command = [sys.executable, "-m", "jupyterlab", f"--port={port}", *([] if has_display else ["--no-browser"])]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # in a container there is often no other user
+    settings = roots[0] / "labconfig"
+    environment = os.environ | ({"JUPYTERLAB_SETTINGS_DIR": str(settings)} if settings.is_dir() else {})
+    return subprocess.call([*command, str(found[0].relative_to(roots[0]))], cwd=roots[0], env=environment)
+
+
+def data(
+    name: Positional[str] = "stories",
+    num: int = 3,
+    context_length: int = 192,
+    tokenizer: Literal["auto", "char", "bpe"] = "auto",
+    vocab_size: int = 1024,
+    json: bool = False,
+) -> int:
+    """Prepare a data set and look at it: its size, its tokens, and a few rows.
+
+    Args:
+        name: stories, shakespeare, or the path of a text file.
+        num: how many rows to show.
+        context_length: tokens in a row.
+        tokenizer: one token per character, or byte pairs learned from the text.
+        vocab_size: size of a byte-pair vocabulary.
+        json: print one JSON object.
+    """
+    from minigpt import stories
+    from minigpt.data import StoryData, load_data
+
+    source = load_data(name, context_length, tokenizer, vocab_size)
+    report: dict[str, Any] = {"data": source.spec["name"], "vocab_size": source.tokenizer.vocab_size}
+    if isinstance(source, StoryData):
+        examples = [stories.story_at("train", index) for index in range(num)]
+        report |= {
+            "different stories": stories.world().n_stories,
+            "entropy (bits per story)": round(stories.entropy(), 4),
+            "training stories": "made as needed, none twice",
+            "validation and test stories": source.held_out,
+            "examples": [{"plot": s.plot, "bits": s.bits, "text": s.text} for s in examples],
+        }
+    else:
+        rows = source.batch_at(0, max(1, num))[0][:num]
+        for split in ("train", "val"):
+            n_tokens, n_bytes = len(source.tokens[split]), source.meta["bytes"][split]
+            report[split] = f"{n_tokens:,} tokens, {n_bytes:,} bytes, {n_bytes / n_tokens:.2f} bytes per token"
+        report |= {
+            "folder": str(source.folder),
+            "examples": [{"text": source.tokenizer.decode(row.tolist())} for row in rows],
+        }
+    if json:
+        _print_json(report)
+        return 0
+    examples_shown = report.pop("examples")
+    _print_table({k: f"{v:,}" if isinstance(v, int) else v for k, v in report.items()})
+    for example in examples_shown:
+        heading = f"{example['plot']}, {example['bits']:.1f} bits" if "plot" in example else "a training row"
+        print(f"\n[{heading}]\n{_wrap(example['text'])}")
+    return 0
+
+
+def tokenizer(
+    text: Positional[str] = "",
+    model: str = "storyteller",
+    train: str | None = None,
+    vocab_size: int = 2048,
+    num_stories: int = 20_000,
+    out: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Show how a text is cut into tokens, or train a tokenizer.
+
+    Args:
+        text: the text to cut.
+        model: whose tokenizer: a bundled model, a run's folder, or a tokenizer file.
+        train: train a byte-pair tokenizer on this data instead: stories, or the path of a text file.
+        vocab_size: its size.
+        num_stories: how many training stories to learn from.
+        out: the file to write it to.
+        json: print one JSON object.
+    """
+    from minigpt import checkpoint, stories
+    from minigpt.data import read_text
+    from minigpt.tokenizer import BPETokenizer, load_tokenizer
+
+    if train is not None:
+        if out is None:
+            raise InputError("where should the tokenizer go? Add --out FILE.json")
+        texts = (
+            [stories.story_at("train", i).text for i in range(num_stories)]
+            if train == "stories"
+            else read_text(Path(train))
+        )
+        made = BPETokenizer.train(texts, vocab_size)
+        made.save(out)
+        print(f"{out}: {made.vocab_size} tokens")
+        return 0
+    used = load_tokenizer(Path(model)) if Path(model).is_file() else checkpoint.find(model)[0].tokenizer
+    ids = used.encode(text)
+    pieces = [used.decode([i]) for i in ids]
+    if json:
+        _print_json({"ids": ids, "tokens": pieces})
+    elif not text:
+        print(f'{used.vocab_size} tokens; give a text to see it cut: minigpt tokenizer "Once upon a time"')
+    else:
+        for i, piece in zip(ids, pieces, strict=True):
+            print(f"{i:>6}  {piece!r}")
+        print(f"{len(ids)} tokens for {len(text.encode())} bytes")
+    return 0
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model. A preset sets all of it; any flag below changes one part."""
+
+    preset: str = "storyteller"
+    """storyteller, tiny, shakespeare-char or gpt2."""
+    data: str = "stories"
+    """stories, shakespeare, or the path of a text file."""
+    out: Path = Path("run")
+    """Folder for metrics.jsonl and checkpoints."""
+    resume: bool = False
+    """Go on with the run in --out from its newest good checkpoint."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, …"""
+    tokenizer: Literal["auto", "char", "bpe"] = "auto"
+    """For a text file: one token per character, or byte pairs learned from it (--vocab-size of them)."""
+    model: OmitArgPrefixes[GPTConfig] = field(default_factory=GPTConfig)
+    train: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+
+
+def _train_defaults(arguments: list[str]) -> Train:
+    """What the flags start from: the preset's values, or with --resume those of the run itself."""
+    import argparse
+
+    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    scan.add_argument("--preset", default="storyteller")
+    scan.add_argument("--out", type=Path, default=Path("run"))
+    scan.add_argument("--resume", action="store_true")
+    known, _ = scan.parse_known_args(arguments)
+    chosen = preset(known.preset)
+    defaults = Train(known.preset, chosen.data, known.out, known.resume, model=chosen.model, train=chosen.train)
+    if known.resume and "--help" not in arguments:
+        from minigpt import checkpoint
+
+        saved, _ = checkpoint.newest_good(known.out)
+        spec = saved.run["data"]
+        defaults = replace(
+            defaults, data=spec["name"], tokenizer=spec.get("tokenizer", "auto"),
+            model=saved.model_config, train=TrainConfig(**saved.run["train"]),
+        )  # fmt: skip
+    return defaults
+
+
+def train(arguments: Train) -> int:
+    """Train a model, or go on with a run."""
+    from minigpt import runtime
+    from minigpt.data import load_data
+    from minigpt.trainer import Trainer
+
+    device = runtime.pick_device(arguments.device)
+    source = load_data(arguments.data, arguments.model.context_length, arguments.tokenizer, arguments.model.vocab_size)
+    # The data's tokenizer knows how many tokens there are.
+    model_config = replace(arguments.model, vocab_size=source.tokenizer.vocab_size)
+    if arguments.resume:
+        trainer = Trainer.resume(arguments.out, source, model_config, arguments.train, device)
+        if trainer.step >= arguments.train.max_steps:
+            print(f"{arguments.out} is finished: {trainer.step} steps are done. To train longer, raise --max-steps")
+            return 0
+    else:
+        trainer = Trainer(model_config, arguments.train, source, device, arguments.out)
+    size = sum(parameter.numel() for parameter in trainer.model.parameters())
+    print(
+        f"{'going on with' if trainer.step else 'training'} {arguments.out}: {size:,} parameters on {device}, "
+        f"{trainer.precision}, {trainer.threads} threads, step {trainer.step} of {arguments.train.max_steps}"
+    )
+    finished = trainer.run()
+    if not finished:
+        print(f"stopped after step {trainer.step}; go on with: minigpt train --out {arguments.out} --resume")
+        return 130
+    print(f"done. Try: minigpt generate --model {arguments.out}    minigpt evaluate --model {arguments.out}")
+    return 0
+
+
+def evaluate(
+    model: str = "storyteller",
+    split: str | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+    device: str = "auto",
+    json: bool = False,
+) -> int:
+    """Measure a model on its data: loss, distance to the entropy floor, and how many of its stories hold together.
+
+    Args:
+        model: a bundled model, or the folder of a run or of a checkpoint.
+        split: val or test; by default test for stories, val for a text.
+        samples: how many stories to generate and grade.
+        seed: of those samples.
+        device: auto, cpu, cuda, ….
+        json: print one JSON object.
+    """
+    from minigpt import checkpoint, runtime
+    from minigpt.data import StoryData, load_data
+    from minigpt.evaluate import evaluate as measure
+
+    found, problems = checkpoint.find(model)
+    for problem in problems:
+        print(f"passed over: {problem}", file=sys.stderr)
+    spec = found.run["data"]
+    length = found.model_config.context_length
+    source: Any
+    if spec["name"] == "stories":
+        source = StoryData(found.tokenizer, length)
+    else:
+        source = load_data(spec["name"], length, spec["tokenizer"], found.model_config.vocab_size)
+        if source.spec != spec:
+            raise InputError(
+                f"{spec['name']!r} has changed since the model was trained on it; evaluate needs the same text"
+            )
+    report = measure(checkpoint.build_model(found).to(runtime.pick_device(device)), source, split, samples, seed)
+    if json:
+        _print_json(report)
+        return 0
+    units = {
+        "loss": "nats per token",
+        "floor": "nats per token",
+        "gap": "nats per token",
+        "floor_error": "standard error",
+    }
+    _print_table({
+        name: f"{value:.4f} {units.get(name, '')}".rstrip() if isinstance(value, float) else value
+        for name, value in report.items() if value is not None
+    })  # fmt: skip
+    return 0
+
+
+def generate(
+    prompt: Positional[str] = "",
+    model: str = "storyteller",
+    num: int = 1,
+    max_new_tokens: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    json: bool = False,
+) -> int:
+    """Let a model continue a text.
+
+    Args:
+        prompt: the beginning; empty for a text from nothing.
+        model: a bundled model, or the folder of a run or of a checkpoint.
+        num: how many texts.
+        max_new_tokens: where to cut a text that does not end by itself; by default as many as the context has left.
+        temperature: 1 samples as the model was trained, lower is safer, 0 always takes the likeliest token.
+        top_k: sample from this many of the likeliest tokens only.
+        top_p: sample from the fewest tokens that together have this probability.
+        seed: the same seed gives the same texts.
+        device: auto, cpu, cuda, ….
+        json: print one JSON object.
+    """
+    from minigpt import checkpoint, runtime
+    from minigpt.generate import generate as sample
+
+    loaded, used = checkpoint.load_model(model)
+    loaded = loaded.to(runtime.pick_device(device))
+    start = [] if used.end_of_text is None else [used.end_of_text]
+    ids = start + used.encode(prompt)
+    if not ids:
+        raise InputError("this model needs a beginning: give a prompt of at least one character")
+    room = loaded.config.context_length - len(ids)
+    new = sample(
+        loaded, ids, max(1, room) if max_new_tokens is None else max_new_tokens, num=num, temperature=temperature,
+        top_k=top_k, top_p=top_p, stop_token=used.end_of_text, seed=seed,
+    )  # fmt: skip
+    texts = [prompt + used.decode(sample_ids) for sample_ids in new]
+    if json:
+        _print_json({"model": model, "prompt": prompt, "texts": texts})
+    else:
+        print("\n\n".join(map(_wrap, texts)))
+    return 0
+
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "doctor": doctor,
+    "lab": lab,
+    "data": data,
+    "tokenizer": tokenizer,
+    "train": train,
+    "evaluate": evaluate,
+    "generate": generate,
+}
+
+
+def _help() -> str:
+    lines = [f"  {name:<10} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        ["usage: minigpt COMMAND [options]", "", *lines, "", "minigpt COMMAND --help explains its options."]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command and return its exit status: 0 done, 2 bad input, 130 stopped by Ctrl-C."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    name, *rest = arguments
+    try:
+        if name not in COMMANDS:
+            raise InputError(f"there is no command {name!r}; {nearest(name, list(COMMANDS))}")
+        program = f"minigpt {name}"
+        if name == "train":
+            return train(tyro.cli(Train, prog=program, args=rest, default=_train_defaults(rest)))
+        return tyro.cli(COMMANDS[name], prog=program, args=rest)
+    except InputError as error:
+        print(f"minigpt: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,225 @@
+"""What a run is made of: the shape of the model, how it is trained, and named presets of both."""
+
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+from typing import Any, Literal
+
+IGNORE = -100
+"""Target of a position that does not count, such as padding; what torch's cross_entropy ignores by default."""
+
+
+class InputError(ValueError):
+    """Bad input. The message names the value, the limit and the remedy; the command line prints it and exits with 2."""
+
+
+def _raise_all(what: str, problems: list[str]) -> None:
+    """One message for everything that is wrong, so that nobody fixes a config one error at a time."""
+    if problems:
+        raise InputError(f"{what} cannot work:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a GPT. The defaults are GPT-2's smallest model (Radford et al. 2019, table 2).
+
+    Raises:
+        InputError: listing every problem at once.
+    """
+
+    vocab_size: int = 50257
+    """Number of different tokens."""
+    context_length: int = 1024
+    """Longest sequence in tokens: there is one learned position vector for each place."""
+    n_layers: int = 12
+    """Number of Transformer blocks."""
+    n_heads: int = 12
+    """Attention heads in each block; must divide d_model."""
+    d_model: int = 768
+    """Width of the residual stream: the length of the vector that stands for one token."""
+    d_ff: int = 0
+    """Width inside the feed-forward network; 0 means 4 * d_model, as in the papers."""
+    dropout: float = 0.0
+    """Share of activations set to zero while training."""
+    bias: bool = True
+    """Whether linear layers and LayerNorms have a bias, as in GPT-2."""
+    tie_embeddings: bool = True
+    """Whether the output layer reuses the token embedding's matrix (Press and Wolf 2017), as in GPT-2."""
+
+    def __post_init__(self) -> None:
+        if self.d_ff == 0:
+            object.__setattr__(self, "d_ff", 4 * self.d_model)
+        sizes = {
+            name: getattr(self, name)
+            for name in ("vocab_size", "context_length", "n_layers", "n_heads", "d_model", "d_ff")
+        }
+        problems = [f"{name} is {size}; it must be at least 1" for name, size in sizes.items() if size < 1]
+        if self.n_heads >= 1 and self.d_model >= 1 and self.d_model % self.n_heads:
+            fitting = [h for h in range(1, self.d_model + 1) if self.d_model % h == 0 and abs(h - self.n_heads) <= 4]
+            problems.append(
+                f"d_model {self.d_model} is not divisible by n_heads {self.n_heads}: the heads share d_model equally. "
+                f"Choose n_heads from {fitting} or d_model as a multiple of {self.n_heads}"
+            )
+        if not 0 <= self.dropout < 1:
+            problems.append(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+        _raise_all("this model", problems)
+
+    @property
+    def head_size(self) -> int:
+        """Width of one head, d_k in the papers."""
+        return self.d_model // self.n_heads
+
+
+Optimizer = Literal["adamw", "muon"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. Every field is a flag of `minigpt train`.
+
+    Raises:
+        InputError: listing every problem at once.
+    """
+
+    max_steps: int = 1000
+    """Number of optimiser steps in the whole run; the learning rate's schedule ends here."""
+    batch_size: int = 32
+    """Sequences in the global batch of one step."""
+    accumulate: int = 1
+    """Parts the batch is cut into to save memory; the gradient is the same."""
+    optimizer: Optimizer = "adamw"
+    """adamw for everything, or muon for the matrices inside the blocks and adamw for the rest."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW."""
+    muon_learning_rate: float = 0.02
+    """Peak learning rate of Muon (only used with --optimizer muon)."""
+    warmup_steps: int = 100
+    """Steps in which the learning rate rises from 0 to its peak."""
+    min_learning_rate: float = 0.0
+    """Where the cosine ends, as a fraction of the peak."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay of AdamW (Loshchilov and Hutter 2019); on matrices, not on biases and LayerNorms."""
+    beta1: float = 0.9
+    """AdamW: how slowly the mean of the gradients moves."""
+    beta2: float = 0.95
+    """AdamW: how slowly the mean of the squared gradients moves."""
+    grad_clip: float = 1.0
+    """Longest gradient, as its norm over all parameters; longer ones are scaled down. 0 switches this off."""
+    log_every: int = 10
+    """Steps between two updates of the progress bar; metrics.jsonl holds every step."""
+    eval_every: int = 0
+    """Steps between two measurements on the validation split; 0 means only at the end."""
+    save_every: int = 0
+    """Steps between two checkpoints; 0 means only at the end."""
+    seed: int = 0
+    """Seed of the weights, the order of the data and dropout."""
+    precision: Precision = "auto"
+    """Arithmetic of the matrix products; auto takes bfloat16 where this machine has units for it."""
+    threads: int = 0
+    """CPU threads; 0 means a short trial picks the fastest number. What was used is kept on resume."""
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} is {getattr(self, name)}; it must be at least {least}"
+            for name, least in (("max_steps", 1), ("batch_size", 1), ("accumulate", 1), ("warmup_steps", 0),
+                                ("log_every", 1), ("eval_every", 0), ("save_every", 0), ("seed", 0), ("threads", 0))
+            if getattr(self, name) < least
+        ]  # fmt: skip
+        for name, limit in (("seed", 2**63), ("threads", 1025)):  # what torch's generator and any machine can take
+            if getattr(self, name) >= limit:
+                problems.append(f"{name} is {getattr(self, name)}; it must be below {limit}")
+        if self.accumulate > 1 and self.batch_size % self.accumulate:
+            problems.append(
+                f"batch_size {self.batch_size} cannot be cut into {self.accumulate} equal parts (accumulate): "
+                f"choose a batch_size that is a multiple of {self.accumulate}"
+            )
+        for name in ("learning_rate", "muon_learning_rate"):
+            if not getattr(self, name) > 0:
+                problems.append(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                problems.append(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if not 0 <= self.min_learning_rate <= 1:
+            problems.append(f"min_learning_rate is {self.min_learning_rate}; it is a fraction between 0 and 1")
+        for name in ("weight_decay", "grad_clip"):
+            if not getattr(self, name) >= 0:
+                problems.append(f"{name} is {getattr(self, name)}; it must not be negative")
+        for name, choices in (("optimizer", ("adamw", "muon")), ("precision", ("auto", "float32", "bfloat16"))):
+            if getattr(self, name) not in choices:
+                problems.append(f"{name} is {getattr(self, name)!r}; choose from {', '.join(choices)}")
+        _raise_all("this training run", problems)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A data set with a model and a training recipe that fit it; vocab_size is set by the data's tokenizer."""
+
+    data: str
+    model: GPTConfig
+    train: TrainConfig
+
+
+PRESETS: dict[str, Preset] = {
+    # The bundled model: a million parameters that master the story world on two CPU cores.
+    "storyteller": Preset(
+        data="stories",
+        model=GPTConfig(vocab_size=1024, context_length=192, n_layers=4, n_heads=4, d_model=128),
+        train=TrainConfig(max_steps=6000, batch_size=32, optimizer="muon", learning_rate=3e-3, eval_every=500),
+    ),
+    # Seconds, not minutes: for a first look and for tests.
+    "tiny": Preset(
+        data="stories",
+        model=GPTConfig(vocab_size=1024, context_length=192, n_layers=2, n_heads=2, d_model=32),
+        train=TrainConfig(max_steps=200, batch_size=8, learning_rate=3e-3, warmup_steps=20),
+    ),
+    # nanoGPT's recipe for a laptop (its readme, «I only have a macbook»), on real text.
+    "shakespeare-char": Preset(
+        data="shakespeare",
+        model=GPTConfig(vocab_size=65, context_length=64, n_layers=4, n_heads=4, d_model=128, bias=False),
+        train=TrainConfig(max_steps=2000, batch_size=12, learning_rate=1e-3, min_learning_rate=0.1, eval_every=500),
+    ),
+    # GPT-2's smallest model with nanoGPT's optimiser settings; for a GPU.
+    "gpt2": Preset(
+        data="shakespeare",
+        model=GPTConfig(),
+        train=TrainConfig(max_steps=5000, batch_size=32, accumulate=4, learning_rate=6e-4, warmup_steps=500),
+    ),
+}
+
+
+def nearest(name: str, valid: list[str]) -> str:
+    """« did you mean …» for a mistyped name, or the whole list when nothing is near."""
+    close = get_close_matches(name, valid, n=1, cutoff=0.4)
+    return f"did you mean {close[0]!r}? Valid names: {', '.join(valid)}" if close else f"choose from {', '.join(valid)}"
+
+
+def preset(name: str) -> Preset:
+    """The preset of this name.
+
+    Raises:
+        InputError: for an unknown name, with the nearest valid one.
+    """
+    if name not in PRESETS:
+        raise InputError(f"there is no preset {name!r}; {nearest(name, list(PRESETS))}")
+    return PRESETS[name]
+
+
+def to_json(config: GPTConfig | TrainConfig) -> dict[str, Any]:
+    """The config as a dictionary that JSON can hold."""
+    return asdict(config)
+
+
+def model_config_from_json(fields: dict[str, Any], vocab_size: int | None = None) -> GPTConfig:
+    """The model config that `to_json` wrote.
+
+    Raises:
+        InputError: for a field that GPTConfig does not have.
+    """
+    unknown = sorted(set(fields) - set(GPTConfig.__dataclass_fields__))
+    if unknown:
+        raise InputError(
+            f"unknown field {unknown[0]!r} in a model config; "
+            + nearest(unknown[0], list(GPTConfig.__dataclass_fields__))
+        )
+    config = GPTConfig(**fields)
+    return config if vocab_size is None else replace(config, vocab_size=vocab_size)

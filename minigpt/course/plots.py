@@ -1,0 +1,156 @@
+"""The plots of the lessons: each function takes numbers and returns a figure, which a cell shows as its last value.
+
+The colours are Okabe and Ito's, made to be told apart by every eye (https://jfly.uni-koeln.de/color/); where a colour
+tells two things apart, so does a label, a dash or a marker. The page is white, which reads on a dark theme too.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import cycle
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
+
+from minigpt.config import TrainConfig
+from minigpt.optim import learning_rate_at
+
+BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#e69f00", "#009e73", "#cc79a7"
+INK, GREY, PALE = "#222222", "#767676", "#e4e4e4"
+
+STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True, "axes.edgecolor": GREY, "axes.facecolor": "white", "axes.grid": True,
+    "axes.labelcolor": INK, "axes.spines.right": False, "axes.spines.top": False, "axes.titlesize": 11,
+    "figure.constrained_layout.use": True, "figure.facecolor": "white", "font.size": 10, "grid.color": PALE,
+    "legend.frameon": False, "lines.linewidth": 1.8, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+}  # fmt: skip
+
+
+def loss_ladder(losses: dict[str, float], floor: float) -> Figure:
+    """The loss of each model as a bar, from the top in the order given, down to the entropy floor.
+
+    A bar is as long as the number beside it says (three decimals), so that the picture is the same everywhere.
+
+    Args:
+        losses: each model's name and its loss in nats per token.
+        floor: the smallest loss that any model can expect, in nats per token.
+    """
+    names, values = [*losses, "entropy floor"], [round(loss, 3) for loss in (*losses.values(), floor)]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 1.4 + 0.4 * len(names)))
+        axes = figure.subplots()
+        bars = axes.barh(names, values, height=0.62, color=[BLUE] * len(losses) + ["white"], edgecolor=BLUE)
+        axes.bar_label(bars, fmt="%.3f", padding=5)
+        axes.axvline(values[-1], color=INK, linestyle="--", linewidth=1.2)
+        axes.set(xlabel="loss (nats per token)", xlim=(0, 1.12 * max(values)))
+        axes.grid(axis="y", visible=False)
+        axes.invert_yaxis()
+        perplexity = axes.secondary_xaxis("top", xlabel="perplexity (equally likely tokens)")
+        marks = [n * 10**power for power in range(6) for n in (1, 2, 5) if n * 10**power < math.exp(axes.get_xlim()[1])]
+        perplexity.set_xticks([math.log(n) for n in marks], [f"{n:,}" for n in marks])
+    return figure
+
+
+def training_curves(
+    runs: dict[str, list[dict[str, Any]]], floor: float | None = None, x: Literal["step", "seconds"] = "step"
+) -> Figure:
+    """How the loss falls and, where samples were graded, how the share of good ones rises below it.
+
+    Faint: the loss of each step. Line: its mean over a window of a fiftieth of the run, drawn at the window's middle.
+
+    Args:
+        runs: each run's name and its records, as in metrics.jsonl: `step` (or `seconds`) and `loss` in each, `val_loss`
+            in some, and in some `grammatical` and `consistent` (shares from 0 to 1).
+        floor: the smallest loss that any model can expect, in nats per token.
+        x: what to draw against.
+    """
+    graded = any("consistent" in record for records in runs.values() for record in records)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 6 if graded else 4))
+        losses, *shares = figure.subplots(2 if graded else 1, sharex=True, squeeze=False)[:, 0]
+        styles = cycle([(BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":")])
+        for (name, records), (colour, dash) in zip(runs.items(), styles, strict=False):  # styles never end
+            at, loss = _points(records, x, "loss")
+            losses.plot(at, loss, color=colour, alpha=0.25, linewidth=0.8)
+            width = max(1, len(loss) // 50)
+            middle = at[(width - 1) // 2 : len(at) - width // 2]
+            losses.plot(middle, np.convolve(loss, np.full(width, 1 / width), "valid"), dash, color=colour, label=name)
+            if any("val_loss" in record for record in records):
+                seen = _points(records, x, "val_loss")
+                losses.plot(*seen, "o", color=colour, markeredgecolor="white", label=f"{name}, validation")
+            for panel in shares:
+                for key, mark, fill in (("grammatical", ":o", "white"), ("consistent", "-s", colour)):
+                    panel.plot(*_points(records, x, key), mark, color=colour, mfc=fill, label=f"{name}, {key}")
+        if floor is not None:
+            losses.axhline(floor, color=INK, linestyle=":", label=f"entropy floor {floor:.3f}")
+        losses.set(ylabel="loss (nats per token, log scale)", yscale="log")
+        losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        losses.yaxis.set_major_formatter("{x:g}")
+        losses.yaxis.set_minor_locator(NullLocator())
+        losses.legend(loc="upper right")
+        for panel in shares:
+            panel.set(ylabel="share of samples", ylim=(0, 1.05))
+            panel.yaxis.set_major_formatter(PercentFormatter(1))
+            panel.legend(loc="lower right")
+        figure.axes[-1].set_xlabel(x)
+    return figure
+
+
+def _points(records: list[dict[str, Any]], x: str, y: str) -> tuple[list[float], list[float]]:
+    """The two columns of those records that have y."""
+    found = [record for record in records if y in record]
+    return [record[x] for record in found], [record[y] for record in found]
+
+
+def learning_rate_schedule(config: TrainConfig) -> Figure:
+    """The learning rate of every step as a fraction of its peak: a straight line up, then half a cosine down."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 2.8))
+        axes = figure.subplots()
+        axes.axvspan(0, config.warmup_steps, color=PALE, label=f"warm-up, {config.warmup_steps} steps")
+        axes.plot([learning_rate_at(step, config) for step in range(config.max_steps)], color=BLUE)
+        axes.set(xlabel="step", ylabel="learning rate / peak", ylim=(0, 1.05))
+        axes.legend()
+    return figure
+
+
+def next_token_bars(tokens: list[str], probabilities: list[float], title: str) -> Figure:
+    """The probability of each token as a bar, from the top in the order given; ␣ is a space, ↵ a new line.
+
+    A bar is as long as the number beside it says (tenths of a percent), so that the picture is the same everywhere.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6, 0.8 + 0.32 * len(tokens)))
+        axes = figure.subplots()
+        bars = axes.barh(range(len(tokens)), [round(p, 3) for p in probabilities], height=0.7, color=BLUE)
+        axes.bar_label(bars, fmt="{:.1%}", padding=5)
+        axes.set_yticks(range(len(tokens)), [token.replace(" ", "␣").replace("\n", "↵") for token in tokens])
+        axes.set(title=title, xlabel="probability", xticks=[], xlim=(0, 1.15 * max(probabilities)))
+        axes.grid(visible=False)
+        axes.invert_yaxis()
+    return figure
+
+
+def bigram_heatmap(words: list[str], matrix: Sequence[Sequence[float]]) -> Figure:
+    """Row: a word. Column: the word after it. In each field its number, to two decimals; the larger, the darker."""
+    values = np.round(np.asarray(matrix, dtype=float), 2)
+    shade = LinearSegmentedColormap.from_list("white to blue", ["white", BLUE])
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(1.4 + 0.62 * len(words), 1 + 0.45 * len(words)))
+        axes = figure.subplots()
+        axes.pcolormesh(values, cmap=shade, vmin=0, edgecolors="white", linewidth=1.5)
+        for (row, column), value in np.ndenumerate(values):
+            colour = "white" if value > 0.85 * values.max() else INK
+            axes.text(column + 0.5, row + 0.5, f"{value:g}", ha="center", va="center", color=colour)
+        centres = [i + 0.5 for i in range(len(words))]
+        axes.set_xticks(centres, words, rotation=45 if max(map(len, words)) > 6 else 0)
+        axes.set_yticks(centres, words)
+        axes.set(xlabel="next word", ylabel="word")
+        axes.xaxis.set(label_position="top", ticks_position="top")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.invert_yaxis()
+    return figure

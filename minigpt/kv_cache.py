@@ -1,0 +1,71 @@
+"""The key-value cache: what attention has computed for earlier tokens, kept so that a new token costs one step."""
+
+import torch
+from torch import Tensor
+
+from minigpt.config import GPTConfig, InputError
+
+
+class KVCache:
+    """Keys and values of every layer, allocated once for the whole context, for inference.
+
+    In a causal model the keys and values of a token never change when later tokens arrive, so generation computes
+    them once. Shazeer 2019 (section 2.4) writes this out and counts what it costs.
+
+    The caller owns the position: it says where the new tokens stand, and no layer moves a hidden counter. Positions
+    must be written in order, because a place that was never written holds arbitrary numbers.
+
+    Memory: 2 * n_layers * batch_size * context_length * d_model numbers.
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        batch_size: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        # (n_layers, B, h, context_length, head_size)
+        shape = (config.n_layers, batch_size, config.n_heads, config.context_length, config.head_size)
+        self.keys = torch.empty(shape, device=device, dtype=dtype)
+        self.values = torch.empty(shape, device=device, dtype=dtype)
+
+    def update(self, layer: int, keys: Tensor, values: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        """Write the keys and values of T new tokens at `position`; return those of all tokens so far.
+
+        Args:
+            layer: the layer they belong to.
+            keys: (B, h, T, head_size). B is the cache's batch size, or 1: then every sequence of the cache gets the
+                same, so that a prompt shared by many samples is computed once.
+            values: as keys.
+            position: the place of the first new token in the sequence.
+
+        Returns:
+            keys and values, each (B, h, position + T, head_size): views into the cache, not copies.
+
+        Raises:
+            InputError: if the tokens do not fit into the cache.
+        """
+        batch_size, _, n_new, _ = keys.shape
+        _, cache_batch_size, _, length, _ = self.keys.shape
+        end = position + n_new
+        if position < 0 or end > length:
+            raise InputError(
+                f"{n_new} tokens at position {position} do not fit into a cache for positions 0 to {length - 1}: "
+                f"start a new cache with the last {length} tokens, or raise context_length"
+            )
+        if batch_size not in (1, cache_batch_size):
+            raise InputError(
+                f"{batch_size} sequences do not fit into a cache for {cache_batch_size}: "
+                f"make the cache with batch_size={batch_size}"
+            )
+        self.keys[layer, :, :, position:end] = keys
+        self.values[layer, :, :, position:end] = values
+        return self.keys[layer, :batch_size, :, :end], self.values[layer, :batch_size, :, :end]
+
+    def keep(self, rows: list[int], position: int) -> None:
+        """Keep only these sequences, in this order, with what stands before `position`; others no longer cost."""
+        for store in (self.keys, self.values):
+            store[:, : len(rows), :, :position] = store[:, rows, :, :position]
+        self.keys, self.values = self.keys[:, : len(rows)], self.values[:, : len(rows)]

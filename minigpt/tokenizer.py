@@ -1,0 +1,421 @@
+"""Text to token ids and back: one id per character, or byte-pair encoding (BPE).
+
+BPE began as data compression (Gage 1994); Sennrich et al. (2016, https://arxiv.org/abs/1508.07909) split rare words with it.
+GPT-2 applied it to bytes, so that no text is unknown (Radford et al. 2019, section 2.2), and so do we. Five plain functions
+are the whole of it; `BPETokenizer` keeps what was learned, and encodes with tiktoken for speed.
+"""
+
+import functools
+import heapq
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import regex
+from tqdm import tqdm
+
+from minigpt.config import InputError
+
+if TYPE_CHECKING:
+    import tiktoken
+
+END_OF_TEXT = "<|endoftext|>"
+
+# GPT-2's: endings as in "it's", words, numbers, other signs (each with the space before it), white space.
+GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+
+Pair = tuple[int, int]
+
+
+# Byte-pair encoding. Ids 0 to 255 are the bytes; a merge makes a new id out of two.
+
+
+def pre_tokenize(text: str) -> list[str]:
+    """Cut text into words with GPT-2's pattern. Joined again they are the text; no merge reaches over a word's end."""
+    return regex.findall(GPT2_PATTERN, text)
+
+
+def count_pairs(words: Iterable[Sequence[int]], counts: Iterable[int]) -> dict[Pair, int]:
+    """How often each pair of neighbouring ids occurs, in words of which each stands `counts` times in the text."""
+    pairs: dict[Pair, int] = defaultdict(int)
+    for word, count in zip(words, counts, strict=True):
+        for pair in pairwise(word):
+            pairs[pair] += count
+    return pairs
+
+
+def merge(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
+    """Replace each occurrence of the pair, from left to right, by the new id: (a, a) in [a, a, a] gives [new, a]."""
+    merged: list[int] = []
+    i = 0
+    while i < len(ids):
+        if tuple(ids[i : i + 2]) == pair:
+            merged.append(new_id)
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return merged
+
+
+def encode_word(word: bytes, merges: Mapping[Pair, int]) -> list[int]:
+    """The ids of one word: from its bytes, apply the merge that was learned first (it has the smallest id), and again."""
+    ids = list(word)
+    while pairs := [pair for pair in pairwise(ids) if pair in merges]:
+        first = min(pairs, key=merges.__getitem__)
+        ids = merge(ids, first, merges[first])
+    return ids
+
+
+def learn_merges(word_counts: Mapping[str, int], n_merges: int, *, progress: bool = False) -> list[Pair]:
+    """Learn BPE: merge the most frequent pair of neighbours, and again, `n_merges` times or until no pair is left.
+
+    Among equally frequent pairs the smallest pair of ids wins. The i-th merge, counted from 0, makes the id 256 + i.
+
+    To count all pairs anew for each merge would be correct and slow. But a merge changes only the words that hold its
+    pair, and there only the pairs beside it. So we keep the counts, note which words hold which pair, and let a heap
+    find the most frequent one.
+    """
+    words = [list(word.encode()) for word in word_counts]
+    counts = list(word_counts.values())
+    pair_counts = count_pairs(words, counts)
+    words_with: dict[Pair, list[int]] = defaultdict(list)  # may name a word twice, or one that has lost the pair since
+    for w, word in enumerate(words):
+        for pair in pairwise(word):
+            words_with[pair].append(w)
+
+    heap = [(-count, pair) for pair, count in pair_counts.items()]
+    heapq.heapify(heap)
+    merges: list[Pair] = []
+    for new_id in tqdm(range(256, 256 + n_merges), desc="learning merges", unit=" merges", disable=not progress):
+        while heap and -heap[0][0] != pair_counts[heap[0][1]]:  # the pair became rarer: back into the heap it goes
+            heapq.heapreplace(heap, (-pair_counts[heap[0][1]], heap[0][1]))
+        if not heap or heap[0][0] == 0:
+            break
+        left, right = pair = heapq.heappop(heap)[1]
+        merges.append(pair)
+        words_with_new: dict[Pair, list[int]] = defaultdict(list)
+        for w in set(words_with.pop(pair)):
+            count = counts[w]
+            merged: list[int] = []
+            last = -1
+            for i in words[w]:  # as in merge(), but it counts each pair that comes or goes
+                if last == left and i == right:
+                    merged[-1] = last = new_id
+                    if len(merged) > 1:
+                        before = merged[-2]
+                        pair_counts[before, left] -= count
+                        pair_counts[before, new_id] += count
+                        words_with_new[before, new_id].append(w)
+                else:
+                    if last == new_id:
+                        pair_counts[right, i] -= count
+                        pair_counts[new_id, i] += count
+                        words_with_new[new_id, i].append(w)
+                    merged.append(i)
+                    last = i
+            words[w] = merged
+        pair_counts[pair] = 0
+        words_with |= words_with_new
+        for new_pair in words_with_new:  # from now on it can only become rarer, so one push is enough
+            heapq.heappush(heap, (-pair_counts[new_pair], new_pair))
+    return merges
+
+
+# What both tokenizers share.
+
+
+def check_text(text: str) -> None:
+    """Refuse half a surrogate pair: a Python string can hold one, but it is no character and UTF-8 has no bytes for it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as problem:
+        raise InputError(
+            f"the text has half a surrogate pair, {text[problem.start]!a}, at position {problem.start}, which is no "
+            'character. Read the text again with encoding="utf-8", errors="replace".'
+        ) from None
+
+
+def check_ids(ids: Iterable[int], vocab_size: int) -> list[int]:
+    """The ids as a list, all of them in 0 .. vocab_size - 1."""
+    ids = list(ids)
+    for position, i in enumerate(ids):
+        if not 0 <= i < vocab_size:
+            raise InputError(
+                f"token id {i} at position {position} is out of range: this tokenizer has ids 0 to {vocab_size - 1}. "
+                "Decode with the tokenizer that encoded the text."
+            )
+    return ids
+
+
+def number_special_tokens(names: Sequence[str], first_id: int) -> dict[str, int]:
+    """An id for each special token, in their order."""
+    for i, name in enumerate(names):
+        check_text(name)
+        if not name:
+            raise InputError("a special token is empty: give it a text that nobody writes by chance, such as <|name|>.")
+        for other in [*names[:i], *names[i + 1 :]]:
+            if name.startswith(other):  # one place in a text could then be read in two ways
+                raise InputError(f"special token {name!r} starts with special token {other!r}: rename one of them.")
+    return {name: first_id + i for i, name in enumerate(names)}
+
+
+def split_special(text: str, special_tokens: Iterable[str]) -> list[str]:
+    """Cut text at special tokens: ordinary text at the even places of the result, special tokens at the odd ones."""
+    names = "|".join(map(regex.escape, special_tokens))
+    return regex.split(f"({names})", text) if names else [text]
+
+
+def training_parts(texts: str | Iterable[str], special_tokens: Iterable[str]) -> Iterator[str]:
+    """What to learn from: one text or many, without their special tokens."""
+    for text in [texts] if isinstance(texts, str) else texts:
+        check_text(text)
+        yield from split_special(text, special_tokens)[::2]
+
+
+class CharTokenizer:
+    """One id for each distinct character (Unicode code point), in their order; special tokens have the last ids.
+
+    Attributes: `vocab_size`, `characters`, `special_tokens` (name to id), `end_of_text` (id of END_OF_TEXT, or None).
+    """
+
+    def __init__(self, characters: str, special_tokens: Sequence[str] = ()) -> None:
+        check_text(characters)
+        self.characters = characters
+        self._ids = {character: i for i, character in enumerate(characters)}
+        if len(self._ids) < len(characters):
+            raise InputError("a character is listed twice: each has one id. CharTokenizer.train(text) collects them.")
+        self.special_tokens = number_special_tokens(special_tokens, len(characters))
+        self.end_of_text = self.special_tokens.get(END_OF_TEXT)
+        self._tokens = [*characters, *special_tokens]
+        self.vocab_size = len(self._tokens)
+
+    @classmethod
+    def train(cls, texts: str | Iterable[str], special_tokens: Sequence[str] = ()) -> Self:
+        """Collect the characters of one text or many. Raises InputError if there is none."""
+        characters = set[str]().union(*training_parts(texts, special_tokens))
+        if not characters:
+            raise InputError("the training text is empty, so no character gets an id: choose another text.")
+        return cls("".join(sorted(characters)), special_tokens)
+
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """The ids of a text; with `allow_special`, special tokens in it become their ids.
+
+        Raises InputError for a character that the training text did not have.
+        """
+        ids: list[int] = []
+        position = 0
+        for place, part in enumerate(split_special(text, self.special_tokens if allow_special else ())):
+            try:
+                ids += [self.special_tokens[part]] if place % 2 else [self._ids[character] for character in part]
+            except KeyError as problem:
+                unknown = problem.args[0]
+                raise InputError(
+                    f"unknown character {unknown!r} at position {position + part.index(unknown)}: this tokenizer has only "
+                    f"the {len(self.characters)} characters of its training text. Remove it, train on a text that has it, "
+                    "or use BPETokenizer, which encodes every character."
+                ) from None
+            position += len(part)
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids. Raises InputError for an id out of range."""
+        return "".join([self._tokens[i] for i in check_ids(ids, self.vocab_size)])
+
+    def contents(self) -> dict[str, Any]:
+        """What `save` writes."""
+        return {"kind": "char", "special_tokens": self.special_tokens, "characters": self.characters}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one JSON file; see `save_tokenizer`."""
+        save_tokenizer(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "CharTokenizer":
+        """Read and verify what `save` wrote; see `load_tokenizer`."""
+        tokenizer = load_tokenizer(path, "char")
+        assert isinstance(tokenizer, CharTokenizer)
+        return tokenizer
+
+
+class BPETokenizer:
+    """Byte-level BPE. Ids 0 to 255 are the bytes, then come the merges as they were learned, then the special tokens.
+
+    It encodes any text (half a surrogate pair is none, see `check_text`), and decode(encode(text)) == text.
+    Attributes: `vocab_size`, `merges` (pair of ids to new id, in order), `special_tokens` (name to id), `end_of_text`
+    (id of END_OF_TEXT, or None).
+    """
+
+    def __init__(self, merges: Iterable[Pair], special_tokens: Sequence[str] = ()) -> None:
+        self.merges: dict[Pair, int] = {}
+        self._tokens = [bytes([i]) for i in range(256)]
+        for new_id, (left, right) in enumerate(merges, start=256):
+            if not (0 <= left < new_id and 0 <= right < new_id):
+                raise InputError(f"merge of {left} and {right} into {new_id}: it may only use ids 0 to {new_id - 1}.")
+            token = self._tokens[left] + self._tokens[right]
+            # Holds for all merges learned from text. Where it does not, tiktoken, which sees only bytes, would differ.
+            if encode_word(token, self.merges) != [left, right]:
+                raise InputError(f"merge of {left} and {right} into {new_id}: earlier merges never leave these two.")
+            self.merges[left, right] = new_id
+            self._tokens.append(token)
+        self.special_tokens = number_special_tokens(special_tokens, len(self._tokens))
+        self.end_of_text = self.special_tokens.get(END_OF_TEXT)
+        self._tokens += [name.encode() for name in special_tokens]
+        self.vocab_size = len(self._tokens)
+        self._encoding: tiktoken.Encoding | None = None
+
+    @classmethod
+    def train(
+        cls, texts: str | Iterable[str], vocab_size: int, special_tokens: Sequence[str] = (END_OF_TEXT,), *,
+        progress: bool = False,
+    ) -> Self:  # fmt: skip
+        """Learn merges from one text or many until there are `vocab_size` ids, bytes and special tokens included.
+
+        A small text may run out of pairs. Then training stops early, and the tokenizer's `vocab_size` is smaller. No
+        merge reaches over the end of a word, a special token or a text. Raises InputError for too small a `vocab_size`.
+        """
+        smallest = 256 + len(number_special_tokens(special_tokens, 256))
+        if vocab_size < smallest:
+            raise InputError(
+                f"vocab_size {vocab_size} is too small: 256 bytes and {len(special_tokens)} special tokens need {smallest}."
+            )
+        word_counts: Counter[str] = Counter()
+        for part in training_parts(texts, special_tokens):
+            word_counts.update(pre_tokenize(part))
+        return cls(learn_merges(word_counts, vocab_size - smallest, progress=progress), special_tokens)
+
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """The ids of a text, by tiktoken: fast, and the same as `encode_plain`.
+
+        With `allow_special`, special tokens in the text become their ids. Without, they are text like any other, so that
+        nobody can end a text by typing <|endoftext|>. Raises InputError for half a surrogate pair.
+        """
+        check_text(text)
+        # tiktoken's regular expressions overflow their stack on half a million characters of white space. Every run of
+        # 2 * block contains one whole block.
+        block = 50_000
+        if any(text[i : i + block].isspace() for i in range(0, len(text) - block + 1, block)):
+            return self.encode_plain(text, allow_special=allow_special)
+        if allow_special:
+            return self.to_tiktoken().encode(text, allowed_special="all")
+        return self.to_tiktoken().encode_ordinary(text)
+
+    def encode_plain(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """The ids of a text, in plain Python. Arguments and errors as in `encode`."""
+        check_text(text)
+        ids: list[int] = []
+        for place, part in enumerate(split_special(text, self.special_tokens if allow_special else ())):
+            if place % 2:
+                ids.append(self.special_tokens[part])
+                continue
+            words = pre_tokenize(part)
+            ids_of = {word: encode_word(word.encode(), self.merges) for word in set(words)}  # each distinct word once
+            for word in words:
+                ids += ids_of[word]
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; bytes that are not UTF-8, such as half a character, become U+FFFD. Errors: `decode_bytes`."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes of ids. Raises InputError for an id out of range."""
+        return b"".join([self._tokens[i] for i in check_ids(ids, self.vocab_size)])
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes of one id. Raises InputError if it is out of range."""
+        return self.decode_bytes([token_id])
+
+    def to_tiktoken(self) -> "tiktoken.Encoding":
+        """The same tokenizer as an Encoding of tiktoken, which knows a merge by the bytes it makes."""
+        if self._encoding is None:
+            import tiktoken  # not above, because it takes a while
+
+            ranks = {token: i for i, token in enumerate(self._tokens[: 256 + len(self.merges)])}
+            self._encoding = tiktoken.Encoding(
+                "minigpt", pat_str=tiktoken_pattern(), mergeable_ranks=ranks, special_tokens=self.special_tokens
+            )
+        return self._encoding
+
+    def contents(self) -> dict[str, Any]:
+        """What `save` writes: of each merge the two ids and, for human readers, the text of the new token."""
+        texts = [self._tokens[new_id].decode("utf-8", errors="backslashreplace") for new_id in self.merges.values()]
+        merges = [[left, right, text] for (left, right), text in zip(self.merges, texts, strict=True)]
+        return {"kind": "bpe", "pattern": GPT2_PATTERN, "special_tokens": self.special_tokens, "merges": merges}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one JSON file, a line for each merge; see `save_tokenizer`."""
+        save_tokenizer(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "BPETokenizer":
+        """Read and verify what `save` wrote; see `load_tokenizer`."""
+        tokenizer = load_tokenizer(path, "bpe")
+        assert isinstance(tokenizer, BPETokenizer)
+        return tokenizer
+
+
+@functools.cache
+def tiktoken_pattern() -> str:
+    """GPT2_PATTERN with all letters and numbers spelt out: `regex` and tiktoken follow different versions of Unicode."""
+    pattern = GPT2_PATTERN
+    every_character = np.arange(0x110000, dtype="<u4").tobytes().decode("utf-32-le", errors="surrogatepass")
+    for kind in (r"\p{L}", r"\p{N}"):
+        ranges = "".join(f"{run[0]}-{run[-1]}" for run in regex.findall(f"{kind}+", every_character))
+        pattern = pattern.replace(kind, f"[{ranges}]")
+    return pattern
+
+
+Tokenizer = CharTokenizer | BPETokenizer
+
+
+def save_tokenizer(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
+    """Write one readable JSON file, whole or not at all: a file that was there before stays until the new one is complete.
+
+    Raises InputError if the disk is full or the place cannot be written.
+    """
+    fields = {key: json.dumps(value, ensure_ascii=False) for key, value in tokenizer.contents().items()}
+    if isinstance(tokenizer, BPETokenizer):
+        rows = [json.dumps(row, ensure_ascii=False) for row in tokenizer.contents()["merges"]]
+        fields["merges"] = "[\n    " + ",\n    ".join(rows) + "\n  ]"
+    text = "{\n  " + ",\n  ".join(f'"{key}": {value}' for key, value in fields.items()) + "\n}\n"
+    temporary = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
+    try:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as problem:
+        raise InputError(f"cannot write the tokenizer to {path}: {problem.strerror}. Choose another place.") from problem
+    finally:
+        with suppress(OSError):  # after a failure there may be half a file; after success there is none
+            temporary.unlink()
+
+
+def load_tokenizer(path: str | os.PathLike[str], kind: str | None = None) -> Tokenizer:
+    """Read a tokenizer of either kind, or of the one that is asked for ("char", "bpe"), and verify it.
+
+    Raises InputError if the file is missing, cut short, of another kind, or does not agree with itself.
+    """
+    tokenizer: Tokenizer
+    try:
+        contents = json.loads(Path(path).read_text(encoding="utf-8"))
+        if kind not in (None, contents["kind"]):
+            raise InputError(f"its kind is {contents['kind']!r} instead of {kind!r} (load_tokenizer reads both)")
+        if contents["kind"] == "char":
+            tokenizer = CharTokenizer(contents["characters"], list(contents["special_tokens"]))
+        else:
+            merges = [(left, right) for left, right, _ in contents["merges"]]
+            tokenizer = BPETokenizer(merges, list(contents["special_tokens"]))
+        for key, value in tokenizer.contents().items():
+            ...
+    except OSError as problem:
+        raise InputError(f"cannot read the tokenizer {path}: {problem.strerror}.") from problem
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise InputError(f"{path} is not a whole tokenizer file: {problem}. Restore it, or train it again.") from problem
+    return tokenizer

@@ -1,0 +1,513 @@
+# %% [markdown]
+# # Lesson 1 · The next-token game
+#
+# A GPT plays one game: given a text so far, guess what comes next. This lesson plays it three times: you, a table of
+# counts, and a finished GPT. You will see how a player is scored, and how far from perfect each of them is.
+#
+# **You will be able to**
+# - say what a GPT takes in and what it gives out,
+# - build a language model by counting, and write text with it,
+# - compute a loss and a perplexity by hand, and say what they mean,
+# - read the ladder from «knows nothing» down to the entropy floor, below which no model can get.
+#
+# **Time** 75 min
+#
+# **Builds on** nothing: Python, and what a probability is.
+#
+# ![A GPT as a box: the text so far goes in on the left, a probability for every possible next token comes out on the right](../figures/where_next_token_game.svg)
+
+# %% tags=["setup"]
+import math
+import textwrap
+from collections import Counter, defaultdict
+
+import torch
+
+from minigpt import stories
+from minigpt.checkpoint import load_model
+from minigpt.course import check, plots, start_lesson
+from minigpt.data import StoryData
+from minigpt.evaluate import floor, mean_loss
+from minigpt.generate import generate
+
+start_lesson()
+
+# %% [markdown]
+# ## A storyteller that was never told what a story is
+#
+# This package holds a small GPT. Let it write.
+
+# %%
+model, tokenizer = load_model("storyteller")
+model = model.double()  # more digits than a GPT needs, so that every computer writes the same story
+
+START = tokenizer.end_of_text  # the token that stands before and after each story
+written = generate(model, [START], max_new_tokens=190, stop_token=START, seed=3)[0]
+print(textwrap.fill(tokenizer.decode(written), 100))
+
+# %% [markdown]
+# Read it once more and look at the names, the pronouns, the colours, and at who has what. Does anything contradict
+# anything else? Our stories come from a small invented world, so a program can check that for us.
+
+# %%
+stories.verify(tokenizer.decode(written)).problem is None
+
+# %% [markdown]
+# `True`: no contradiction. That is odd, because of how the model works. It never plans. It never sees a whole story while
+# it writes. It does one thing, again and again: look at the text so far, and give a probability to each piece of text that
+# could come next. Then one piece is drawn at random, written down, and the game starts anew.
+#
+# Nobody told it what a name is, or that a fox stays a fox. It was shown stories and had to guess each next piece.
+# **What does it take to guess so well?** We find out by trying it ourselves, first with the poorest means.
+
+# %% [markdown]
+# ## You play first
+#
+# Cover the output of the next cell with your hand. The text below is the beginning of a story the model has not seen.
+# Guess the next word before you look:
+#
+# 1. *Once upon a time, there was a* …
+# 2. the last word that the next cell prints.
+
+# %%
+unseen = next(s for i in range(100) if (s := stories.story_at("test", i)).plot == "lost")
+ids = tokenizer.encode(unseen.text)
+helper = unseen.facts["helper"]
+name_again = max(i for i, token in enumerate(ids) if tokenizer.decode([token]) == f" {helper}")
+print(textwrap.fill(tokenizer.decode(ids[:name_again]) + " …", 100))
+
+# %% [markdown]
+# The first one you cannot know: a story may be about anybody. The second one you can: only one name fits. Now the model.
+# It answers with a number for every piece of text that it knows. These pieces are called **tokens**. In this model nearly
+# every token is one word with the space before it; lesson 2 makes them. We look at the most probable ones.
+
+
+# %%
+@torch.inference_mode()
+def next_token_probabilities(text: str) -> torch.Tensor:
+    """What the model thinks about the token after `text`: one probability for each token it knows."""
+    logits = model(torch.tensor([[START, *tokenizer.encode(text)]]))  # (1, T, vocab_size)
+    return logits[0, -1].softmax(dim=-1)  # (vocab_size,)
+
+
+def show_guesses(text: str, title: str, count: int = 8) -> None:
+    """Draw the most probable next tokens."""
+    best = next_token_probabilities(text).topk(count)
+    tokens = [tokenizer.decode([int(token)]) for token in best.indices]
+    plots.next_token_bars(tokens, best.values.tolist(), title)
+
+
+show_guesses("Once upon a time, there was a", "after «… there was a»")
+
+# %%
+show_guesses(tokenizer.decode(ids[:name_again]), "after the long text above")
+
+# %% [markdown]
+# After the short text the model spreads its bet over many tokens, each with a few hundredths. After the long one it puts
+# nearly everything on one name, which it read many words earlier. Its answer is never «the next word». Its answer is a
+# **distribution**: a list of probabilities, one for each token, which sum to 1.
+
+# %%
+probabilities = next_token_probabilities("Once upon a time, there was a")
+print("tokens the model knows:", len(probabilities))
+print(f"sum of the probabilities: {probabilities.sum():.4f}")
+
+# %% [markdown]
+# ## A model by counting
+#
+# The poorest useful player looks at one word, the last, and remembers what followed it before. Take a text of three
+# sentences:
+
+# %%
+text = "the cat sat . the cat ran . the dog sat ."
+words = text.split()
+print(words)
+
+# %% [markdown]
+# Count on paper: which words follow *the*, and how often? *cat* twice, *dog* once. So after *the* we bet 2/3 on *cat* and
+# 1/3 on *dog*.
+
+# %%
+after_the = Counter(following for word, following in zip(words, words[1:], strict=False) if word == "the")
+total = sum(after_the.values())
+for word, count in after_the.items():
+    print(f"the → {word}: {count} of {total} = {count / total:.4f}")
+
+# %% [markdown]
+# Two neighbouring words are a **bigram**, and a table of such shares for all words is a **bigram model**. The idea is
+# old: Markov counted pairs of letters in *Eugene Onegin* by hand in 1913, and Shannon wrote English-like text with counted
+# pairs in 1948.
+#
+# ### Exercise 1 · the whole table (★☆☆, 10 min)
+#
+# Do the same for every word. `bigram_probabilities(words)["the"]` should be `{"cat": 2/3, "dog": 1/3}`. Mind the last
+# word of the text: nothing follows it there.
+
+
+# %% tags=["exercise"]
+def bigram_probabilities(words: list[str]) -> dict[str, dict[str, float]]:
+    """For each word that has a successor: the share of each word that follows it."""
+    ### BEGIN SOLUTION
+    counts: dict[str, Counter[str]] = {}
+    for word, following in zip(words, words[1:], strict=False):
+        counts.setdefault(word, Counter())[following] += 1
+    return {
+        word: {following: count / sum(after.values()) for following, count in after.items()}
+        for word, after in counts.items()
+    }
+    ### END SOLUTION
+
+
+# %%
+check.bigram_probabilities(bigram_probabilities)
+
+# %% [markdown]
+# ### The same in torch
+#
+# A table of numbers is a matrix. Give each word a number, its **id**, and let row *i* and column *j* hold how often word *j*
+# followed word *i*. Divide each row by its sum, and each row is a distribution.
+
+# %%
+vocabulary = sorted(set(words))
+id_of = {word: i for i, word in enumerate(vocabulary)}
+toy = torch.tensor([id_of[word] for word in words])  # (T,)
+
+V = len(vocabulary)
+pairs = toy[:-1] * V + toy[1:]  # (T - 1,): one number for each pair
+counts = torch.bincount(pairs, minlength=V * V).view(V, V)  # (V, V)
+table = counts.double() / counts.sum(dim=1, keepdim=True)  # (V, V), each row sums to 1
+
+assert torch.allclose(table.sum(dim=1), torch.ones(V, dtype=torch.float64))
+assert math.isclose(table[id_of["the"], id_of["cat"]], after_the["cat"] / total)
+plots.bigram_heatmap(vocabulary, table.tolist());
+
+# %% [markdown]
+# Read a row from left to right: after *the* stand 0.67 on *cat* and 0.33 on *dog*. The full stop is followed by *the* every
+# time it is followed by anything.
+
+# %% [markdown]
+# ## Writing with a table
+#
+# To write, start with a word, draw the next one with the probabilities of its row, and go on from there. Now with real
+# material: 5,000 stories of the story world, cut into the tokens of our GPT.
+
+# %%
+training = [[START, *tokenizer.encode(stories.story_at("train", i).text), START] for i in range(5000)]
+V = tokenizer.vocab_size
+tokens = torch.cat([torch.tensor(story) for story in training])  # (n,): every story begins and ends with START
+counts = torch.bincount(tokens[:-1] * V + tokens[1:], minlength=V * V).view(V, V)  # (V, V)
+print(f"{len(training):,} stories, {len(tokens):,} tokens, a table of {V:,} × {V:,}")
+print(f"pairs that never occur: {(counts == 0).double().mean():.1%}")
+
+# %%
+generator = torch.Generator().manual_seed(1)
+token, story = START, []
+while len(story) < 190:
+    token = int(torch.multinomial(counts[token].double(), 1, generator=generator))
+    if token == START:
+        break
+    story.append(token)
+bigram_story = tokenizer.decode(story)
+print(textwrap.fill(bigram_story, 100))
+
+# %% [markdown]
+# Each pair of neighbours is good English, and the whole is nonsense. The table forgets everything but the last token. It
+# cannot know who the story is about, because that stands more than one token back. Our checker agrees:
+
+# %%
+print(stories.verify(bigram_story).problem)
+
+# %% [markdown]
+# ### Exercise 2 · draw from a distribution (★★☆, 10 min)
+#
+# `torch.multinomial` did the drawing. Do it yourself. Lay the probabilities side by side on a line from 0 to 1, each as long
+# as it is large. A random number `u` between 0 and 1 falls on one of them: that is the draw. For `[0.2, 0.5, 0.3]`, the number
+# 0.1 falls on the first, 0.6 on the second, 0.95 on the third. A number on a border belongs to the right: 0.2 is on the second.
+
+
+# %% tags=["exercise"]
+def draw(probabilities: list[float], u: float) -> int:
+    """The position on which `u` falls, 0 <= u < 1, when the probabilities lie side by side."""
+    ### BEGIN SOLUTION
+    end = 0.0
+    for i, probability in enumerate(probabilities):
+        end += probability
+        if u < end:
+            return i
+    return len(probabilities) - 1  # rounding may leave the sum a hair below 1
+    ### END SOLUTION
+
+
+# %%
+check.draw(draw)
+
+# %% [markdown]
+# ## Keeping score
+#
+# Which player is better? A player who gave the token that really came a probability of 0.5 did better than one who gave it
+# 0.1. We want one number for a whole text. Here is the text *the cat ran .* with what our toy table said at each step:
+
+# %%
+steps = [("the", "cat"), ("cat", "ran"), ("ran", ".")]
+said = [float(table[id_of[word], id_of[following]]) for word, following in steps]
+for (word, following), p in zip(steps, said, strict=True):
+    print(f"P({following} | {word}) = {p:.4f}")
+
+# %% [markdown]
+# The probability of the whole continuation is the product: 2/3 · 1/2 · 1 = 1/3. For a long text a product of many numbers
+# below 1 gets too small for a computer. Logarithms turn the product into a sum. So each step costs **−ln p**: nothing for a
+# sure thing, more the more surprised the player is. The mean of these costs is the **loss**, called **cross-entropy**. Its
+# unit is the *nat*.
+
+# %%
+costs = [-math.log(p) for p in said]
+loss = sum(costs) / len(costs)
+print("costs:", [f"{cost:.4f}" for cost in costs])
+print(f"loss:  ({' + '.join(f'{cost:.4f}' for cost in costs)}) / {len(costs)} = {loss:.4f} nats per token")
+print(f"product of the probabilities: {math.prod(said):.4f}, and e^-(3 × loss) = {math.exp(-3 * loss):.4f}")
+
+# %% [markdown]
+# Check the first cost yourself: −ln(2/3) = 0.4055. A loss of 0.3662 is hard to picture, so people also use the
+# **perplexity**, e to the power of the loss. A player who always wavers between *k* equally likely tokens has perplexity *k*.
+
+
+# %% tags=["package:minigpt.evaluate.perplexity"]
+def perplexity(loss: float) -> float:
+    """e^loss: the number of equally likely tokens that would be as hard to guess."""
+    return math.exp(loss)
+
+
+# %%
+print(f"perplexity of our three steps: {perplexity(loss):.4f}")
+print(f"wavering between 6 tokens:     {perplexity(-math.log(1 / 6)):.4f}")
+
+# %% [markdown]
+# ### Exercise 3 · loss and perplexity (★★☆, 10 min)
+#
+# Write a function that takes the probabilities a player gave to the tokens that really came, and returns the perplexity. Try
+# `[0.5, 0.125]` on paper first: the costs are ln 2 and ln 8, their mean is ln 4, so the perplexity is 4.
+
+
+# %% tags=["exercise"]
+def perplexity_of(probabilities: list[float]) -> float:
+    """e to the mean of -ln p."""
+    ### BEGIN SOLUTION
+    loss = sum(-math.log(p) for p in probabilities) / len(probabilities)
+    return math.exp(loss)
+    ### END SOLUTION
+
+
+# %%
+check.perplexity_of(perplexity_of)
+
+# %% [markdown]
+# ### What was never seen
+#
+# The loss has no mercy. Our toy table gives *the dog ran* a probability of zero, because *dog ran* never occurred. Its cost is
+# infinite, and one such step spoils the whole text.
+
+# %%
+print("P(ran | dog) =", float(table[id_of["dog"], id_of["ran"]]))
+
+# %% [markdown]
+# The cure is to keep something for the unseen. Pretend that each word was followed one more time, by a token drawn from a
+# weaker model. For a bigram the weaker model is the **unigram**, which looks at no context and knows only how frequent each
+# token is. For a **trigram**, which looks at two tokens, the weaker model is the bigram. And below the unigram stands the
+# player who knows nothing and gives all V tokens the same probability, 1/V.
+#
+# $$P(\text{token} \mid \text{context}) = \frac{\text{count}(\text{context, token}) + P_{\text{weaker}}(\text{token})}
+# {\text{count}(\text{context}) + 1}$$
+
+# %%
+Context = tuple[int, ...]
+
+
+def count_after(sequences: list[list[int]], length: int) -> dict[Context, Counter[int]]:
+    """For each context of `length` tokens: how often each token followed it."""
+    counts: dict[Context, Counter[int]] = defaultdict(Counter)
+    for ids in sequences:
+        for i in range(max(1, length), len(ids)):  # the first START is given, not guessed
+            counts[tuple(ids[i - length : i])][ids[i]] += 1
+    return counts
+
+
+table_of = {length: count_after(training, length) for length in (0, 1, 2)}
+seen_in_context = {n: {context: sum(after.values()) for context, after in t.items()} for n, t in table_of.items()}
+
+
+def probability(token: int, context: Context) -> float:
+    """P(token | context): counted, with one imaginary observation from the model that sees one token less."""
+    weaker = probability(token, context[1:]) if context else 1 / V
+    after = table_of[len(context)].get(context, Counter())
+    return (after[token] + weaker) / (seen_in_context[len(context)].get(context, 0) + 1)
+
+
+sum_over_all = sum(probability(token, (START,)) for token in range(V))
+print(f"the probabilities of all tokens after START sum to {sum_over_all:.4f}")
+
+# %% [markdown]
+# Now we score them all on stories that none of them has seen: the test split. A score on training stories would reward
+# learning by heart.
+
+# %%
+data = StoryData(tokenizer, context_length=192, held_out=300)
+test = [[START, *tokenizer.encode(story.text), START] for story in data.held_out_stories("test")]
+
+
+def counting_loss(length: int) -> float:
+    """Mean loss on the test stories of the model that looks at `length` tokens; near a story's start it has fewer."""
+    costs = [
+        -math.log(probability(ids[i], tuple(ids[max(0, i - length) : i]))) for ids in test for i in range(1, len(ids))
+    ]
+    return sum(costs) / len(costs)
+
+
+losses = {
+    "knows nothing (ln V)": math.log(V),
+    "unigram (no context)": counting_loss(0),
+    "bigram (1 token)": counting_loss(1),
+    "trigram (2 tokens)": counting_loss(2),
+    "GPT (the whole story)": mean_loss(model, data, "test"),
+}
+for name, value in losses.items():
+    print(f"{name:<24} loss {value:.3f}   perplexity {perplexity(value):9.2f}")
+
+# %% [markdown]
+# Every further token of memory helps. The GPT, which can look at the whole story so far, wins by far. But is it *good*?
+# With most texts nobody can say, because nobody knows how well the best possible player would do.
+
+# %% [markdown]
+# ## The floor
+#
+# Here we know. Each story of our world was made with fair dice: which plot, which name, which animal, which wording of each
+# sentence. A die with 24 faces costs ln 24 nats to guess, whatever the player does. `stories` keeps the books:
+
+# %%
+example = stories.story_at("test", 0)
+print(textwrap.fill(example.text, 100))
+print(f"\nplot «{example.plot}», facts: {', '.join(f'{fact} {value}' for fact, value in example.facts.items())}")
+print(f"probability 1 / {2**example.bits:.3g}, that is {example.bits:.2f} bits of surprise")
+
+# %% [markdown]
+# Shannon (1948) called the mean surprise of a source its **entropy**, and showed that nobody can expect to pay less. Divide it by
+# the number of tokens in a story: that is the **entropy floor**, the loss of a player who knows the dice and forgets nothing.
+
+# %%
+bound = floor(data, "test")
+gap = losses["GPT (the whole story)"] - bound.split_loss
+print(f"entropy of the story world: {stories.entropy():.2f} bits per story")
+print(f"different stories: {stories.world().n_stories:.2e}")
+print(f"floor on these test stories: {bound.split_loss:.3f} nats per token")
+print(f"our GPT is above it by       {gap:.3f} nats per token")
+assert 0 < gap < 0.02
+
+# %%
+plots.loss_ladder(losses, bound.split_loss);
+
+# %% [markdown]
+# The top rung is the player who knows nothing, ln V. The bottom line is the best that is possible. Training a GPT means to walk
+# down this ladder, and in our world you can see how much of the way is left. On real text the floor exists as well, but nobody
+# knows where it is. Shannon (1951) let people guess the next letter of a book and concluded that English has between about 0.6
+# and 1.3 bits per letter.
+#
+# Below the floor, by the way, is not a better model. It is a mistake in somebody's books.
+
+# %% [markdown]
+# ## What is inside
+#
+# The tables fail because they cannot look back far: a table for ten tokens of context would need V¹⁰ rows. A GPT replaces the
+# table by a computation. Text goes through it like this:
+#
+# ```mermaid
+# flowchart LR
+#     text["text"] --> tokens["token ids<br/>lesson 2"]
+#     tokens --> embedding["embedding<br/>+ position<br/>lesson 3"]
+#     embedding --> attention
+#     subgraph block["Transformer block, several in a row: lesson 7"]
+#         attention["attention:<br/>look back<br/>lessons 4, 5"] --> ff["feed-forward:<br/>think about it<br/>lesson 6"]
+#     end
+#     ff --> logits["logits:<br/>a score for<br/>each token<br/>lesson 8"]
+#     logits --> softmax["softmax:<br/>probabilities"]
+#     softmax --> sample["draw one<br/>lesson 13"]
+#     sample -. "append and repeat" .-> tokens
+# ```
+#
+# **Attention** is the part that looks back and fetches what matters, such as a name. «Think about it» is a metaphor: the
+# feed-forward part computes on each token's own numbers. In all of it stand parameters, numbers that training adjusts until the
+# loss is low (lessons 9 and 10).
+
+# %%
+print(f"our GPT: {sum(p.numel() for p in model.parameters()):,} parameters, {model.config.n_layers} blocks")
+print(f"a table for ten tokens of context: {float(V) ** 10:.1e} rows")
+
+# %% [markdown]
+# <div class="alert alert-warning">
+# <b>You may have read</b> that a GPT «predicts the next word», one word at the end of the text.
+# Neither half is right. It gives a distribution over <i>tokens</i>, which may be pieces of words or bare bytes. And it gives one
+# at <i>every</i> position of the text at once. Training uses them all: a text of 100 tokens is 100 exercises.
+# </div>
+
+# %%
+text = "Pip lost his kite in Timbuktu."
+ids = tokenizer.encode(text)
+with torch.inference_mode():
+    logits = model(torch.tensor([ids]))  # (1, T, vocab_size)
+print("tokens:", [tokenizer.decode([i]) for i in ids])
+print("scores:", tuple(logits.shape), "so", logits.shape[1], "distributions, one after each token")
+assert logits.shape == (1, len(ids), tokenizer.vocab_size)
+assert len(ids) > len(text.split())
+
+# %% [markdown]
+# ## Who made what, and when
+#
+# | year | what | who |
+# | --- | --- | --- |
+# | 1948, 1951 | language as a source with an entropy; counted models; the guessing game | Shannon |
+# | 2003 | a neural network that predicts the next word | Bengio, Ducharme, Vincent, Jauvin |
+# | 2014 | attention, inside a translating recurrent network | Bahdanau, Cho, Bengio |
+# | 2017 | the Transformer: attention without recurrence, for translation | Vaswani and seven colleagues at Google |
+# | 2018 | GPT: a Transformer that guesses the next token, then is fine-tuned | Radford, Narasimhan, Salimans, Sutskever (OpenAI) |
+# | 2019 | GPT-2: larger, and useful on many tasks without fine-tuning | Radford, Wu, Child, Luan, Amodei, Sutskever (OpenAI) |
+# | 2020 | GPT-3: 175 billion parameters, tasks learned from examples in the prompt | Brown and 30 colleagues (OpenAI) |
+#
+# <div class="alert alert-warning">
+# <b>You may have read</b> that Andrej Karpathy created GPT. He did not: the authors are in the table. His minGPT (2020) and nanoGPT
+# (2022) are short re-implementations from which many people learned, and GPT-2's published weights run in nanoGPT.
+# You may also have read that GPT invented attention or the Transformer. Both are older, and both were made for translation.
+# </div>
+
+# %% [markdown]
+# ## Two stages
+#
+# The game you have seen is **pre-training**. Its exercises cost nothing to write: any text asks, and answers itself with its next
+# token. So there can be billions of them, and to guess well the model has to pick up spelling, grammar, facts, and who has the
+# kite. What comes out continues texts. Ask it a question, and it may well continue with more questions.
+#
+# **Fine-tuning** goes on with a much smaller set of chosen texts, such as questions with good answers, and turns the continuer into
+# something that does a task or answers. Radford et al. (2018) introduced the pair under these names for Transformers; Ouyang et al.
+# (2022) fine-tuned GPT-3 with people's ratings to follow instructions. The game and the loss stay the same in the simplest kind of
+# fine-tuning, and the texts change. This course pre-trains in lesson 10.
+
+# %% [markdown]
+# ## What to remember
+#
+# 1. A GPT turns the text so far into a probability for every token that could come next, at every position at once.
+# 2. Text is written by drawing one token from that distribution, appending it, and starting again.
+# 3. The loss is the mean of −ln p over the tokens that really came; e to that power is the perplexity.
+# 4. A counting model forgets all but its last tokens; keeping track of a name needs a model that can look back far.
+# 5. A source of text has an entropy, and no model can expect a loss below it. In our story world we know where it is.
+
+# %% [markdown]
+# ## Primary sources
+#
+# - Shannon 1948, A Mathematical Theory of Communication (https://doi.org/10.1002/j.1538-7305.1948.tb01338.x)
+# - Shannon 1951, Prediction and Entropy of Printed English (https://doi.org/10.1002/j.1538-7305.1951.tb01366.x)
+# - Bengio et al. 2003, A Neural Probabilistic Language Model (https://www.jmlr.org/papers/v3/bengio03a.html)
+# - Bahdanau, Cho, Bengio 2014, Neural Machine Translation by Jointly Learning to Align and Translate (https://arxiv.org/abs/1409.0473)
+# - Vaswani et al. 2017, Attention Is All You Need (https://arxiv.org/abs/1706.03762)
+# - Radford et al. 2018, Improving Language Understanding by Generative Pre-Training (https://openai.com/research/language-unsupervised)
+# - Radford et al. 2019, Language Models are Unsupervised Multitask Learners (https://openai.com/research/better-language-models)
+# - Brown et al. 2020, Language Models are Few-Shot Learners (https://arxiv.org/abs/2005.14165)
+# - Ouyang et al. 2022, Training language models to follow instructions with human feedback (https://arxiv.org/abs/2203.02155)
+#
+# **Next** Lesson 2, tokenization: how text becomes token ids (planned). Lesson 10 trains the storyteller.

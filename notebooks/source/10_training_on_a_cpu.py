@@ -1,0 +1,350 @@
+# %% [markdown]
+# # Lesson 10 · Training on a CPU
+#
+# You train a GPT from nothing until it tells stories in which names, colours and owners hold to the last sentence. It takes
+# some minutes on two CPU cores. Before that you learn to distrust a training run, because a broken one can look splendid.
+#
+# **You will be able to**
+# - test a training loop before you spend time on it,
+# - say what warm-up, cosine, clipping and weight decay do, and compute them,
+# - compare two optimisers fairly, by the clock,
+# - train, stop, kill and resume a run, and get the same losses.
+#
+# **Time** 90 min, of which the computer trains for about three
+#
+# **Builds on** [lesson 1](01_next_token_game.ipynb) (loss, entropy floor); lessons 8 and 9, planned, build the model and trace one
+# step by hand. Here both come from the package.
+#
+# ![The training loop around the GPT: text goes in, the loss compares the output with the next tokens, backward finds the gradients, the optimiser changes the weights](../figures/where_training_on_a_cpu.svg)
+
+# %% tags=["setup"]
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from minigpt import stories
+from minigpt.config import GPTConfig, TrainConfig, preset
+from minigpt.course import check, plots, start_lesson
+from minigpt.data import StoryData, storyteller_tokenizer
+from minigpt.evaluate import floor, grade, mean_loss, sample_stories
+from minigpt.generate import generate
+from minigpt.model import GPT, next_token_loss
+from minigpt.optim import make_optimizers
+from minigpt.trainer import StepResult, Trainer, read_metrics
+
+start_lesson()
+
+# %% [markdown]
+# ## A loss that is too good
+#
+# Here is a small GPT and a short training loop. A batch holds eight stories, one in each row. Watch the loss.
+
+# %%
+tokenizer = storyteller_tokenizer()
+V = tokenizer.vocab_size
+START = tokenizer.end_of_text
+data = StoryData(tokenizer, context_length=192, held_out=200)
+small = GPTConfig(vocab_size=V, context_length=192, n_layers=1, n_heads=2, d_model=64)
+
+torch.manual_seed(0)
+model = GPT(small)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+for step in range(31):
+    inputs, _ = data.batch_at(step, batch_size=8)
+    loss = next_token_loss(model(inputs), inputs)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    if step % 10 == 0:
+        print(f"step {step:2}  loss {loss:.2f}")
+
+# %% [markdown]
+# In 30 steps the loss falls to almost nothing. Lesson 1 said that nobody can get below the entropy floor of the story world:
+
+# %%
+bound = floor(data, "val")
+print(f"entropy floor: {bound.split_loss:.2f} nats per token")
+assert loss.item() < bound.split_loss
+
+# %% [markdown]
+# A model that beats the floor on stories it has never seen is too good to be true. Let it write:
+
+# %%
+nonsense = generate(model.eval(), [START], max_new_tokens=12, temperature=0)[0]
+print(repr(tokenizer.decode(nonsense)))
+
+# %% [markdown]
+# It repeats what it was given. Look at the loop again: `next_token_loss(model(inputs), inputs)`. The **targets are the inputs**.
+# At each position the model was asked for the token that it was looking at, and to copy is easy. The right target is the
+# *next* token, so inputs and targets are the same text, one place apart.
+#
+# No error was raised, and the curve was lovely. That is how training goes wrong. So this lesson asks three questions of every
+# run before it trusts it:
+#
+# 1. Is the **first loss** what an ignorant model must have?
+# 2. Can the model **overfit one batch**?
+# 3. Does the loss **stay above the floor**?
+
+# %% [markdown]
+# ### Exercise 1 · inputs and targets (★☆☆, 5 min)
+#
+# From the token ids of one text make the inputs and the targets, as lists of the same length. For `[5, 8, 2, 9]` the model
+# reads `[5, 8, 2]` and should answer `[8, 2, 9]`.
+
+
+# %% tags=["exercise"]
+def inputs_and_targets(ids: list[int]) -> tuple[list[int], list[int]]:
+    """What the model reads, and what it should answer at each position."""
+    ### BEGIN SOLUTION
+    return ids[:-1], ids[1:]
+    ### END SOLUTION
+
+
+# %%
+check.inputs_and_targets(inputs_and_targets)
+
+# %% [markdown]
+# ## Question 1 · the first loss
+#
+# A fresh model knows nothing. If it says so, it gives all V tokens about the same probability 1/V, and its loss is −ln(1/V) = ln V.
+# That is the first number to look at.
+
+# %%
+torch.manual_seed(0)
+model = GPT(small)
+inputs, targets = data.batch_at(0, batch_size=8)
+assert torch.equal(inputs[:, 1:], targets[:, :-1].where(targets[:, :-1] >= 0, START))  # one place apart; padding aside
+with torch.no_grad():
+    first = next_token_loss(model(inputs), targets)
+print(f"ln {V} = {math.log(V):.2f}, first loss {first:.2f}")
+assert abs(first.item() - math.log(V)) < 0.1
+
+# %% [markdown]
+# If the first loss is far *above* ln V, the model is sure of things it cannot know. The usual reason is weights that start
+# too large. GPT-2 draws them with a standard deviation of 0.02. Fifty times that:
+
+# %%
+torch.manual_seed(0)
+loud = GPT(small)
+with torch.no_grad():
+    loud.token_embedding.weight.mul_(50)
+    print(f"first loss with a loud embedding: {next_token_loss(loud(inputs), targets):.0f}")
+
+# %% [markdown]
+# ## Question 2 · overfit one batch
+#
+# One step of training has four parts. The **forward** pass computes the loss. The **backward** pass computes the gradient: for
+# each parameter, how much the loss would rise if it grew a little. The **optimiser** moves every parameter a small step the
+# other way. And the gradients are set back to nothing, because `backward` adds to what is there.
+
+
+# %%
+def train_step(model: GPT, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor) -> float:
+    """One step, and the loss before it. inputs and targets are (B, T)."""
+    loss = next_token_loss(model(inputs), targets)  # forward
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+# %% [markdown]
+# Give the model the same four stories again and again. A loop without mistakes learns them by heart. A loop with a mistake in
+# the targets, the mask or the optimiser mostly cannot.
+
+# %%
+torch.manual_seed(0)
+model = GPT(small)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+inputs, targets = data.batch_at(0, batch_size=4)
+by_heart = [train_step(model, optimizer, inputs, targets) for _ in range(120)]
+print(f"loss at step 0: {by_heart[0]:.1f}")
+print("below 0.1 in the end:", by_heart[-1] < 0.1)
+assert by_heart[-1] < 0.1
+
+# %% [markdown]
+# Without any randomness, which of the four does it tell?
+
+# %%
+told = tokenizer.decode(generate(model.eval(), [START], max_new_tokens=190, stop_token=START, temperature=0)[0])
+print("word for word one of the four:", told in [stories.story_at("train", i).text for i in range(4)])
+
+# %% [markdown]
+# The loop works. But a loss of nearly zero is again far below the floor. Is that not forbidden?
+#
+# <div class="alert alert-warning">
+# <b>You may have read</b> that a lower training loss means a better model, and that a good run ends near zero.
+# Neither holds. This model reached nearly zero on its four stories by learning them by heart. On stories it has not seen it is worse
+# than a model that knows nothing. The floor binds a model only on text that it could not memorise: so always measure on held-out
+# text, and distrust a loss below the floor.
+# </div>
+
+# %%
+print("held-out loss above ln V:", mean_loss(model, data, "val") > math.log(V))
+assert mean_loss(model, data, "val") > math.log(V)
+
+# %% [markdown]
+# ## The recipe
+#
+# Between this loop and a good run stand four habits. Each has a reason.
+#
+# ### The learning rate: warm-up and cosine
+#
+# The **learning rate** scales the size of a step. Large steps learn fast and end jittery; small steps are slow. So it changes
+# during the run. At the start the gradients of a random model are wild, and the rate climbs from almost nothing: the
+# **warm-up** (Vaswani et al. 2017 used one). Then it falls along half a **cosine** (Loshchilov and Hutter 2017), so that the last steps
+# settle.
+
+
+# %% tags=["package:minigpt.optim.learning_rate_at"]
+def learning_rate_at(step: int, config: TrainConfig) -> float:
+    """The fraction of the peak learning rate at `step` (0 is the first): a linear warm-up, then half a cosine."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
+    return config.min_learning_rate + (1 - config.min_learning_rate) * (1 + math.cos(math.pi * min(1.0, done))) / 2
+
+
+# %% [markdown]
+# By hand, for 100 steps of which 10 are warm-up: at step 4 it is 5/10. Step 55 is half-way through the cosine: (1 + cos 90°)/2 = 1/2.
+# A quarter of the way, at step 32.5, it would be (1 + cos 45°)/2 = 0.854.
+
+# %%
+recipe = TrainConfig(max_steps=100, warmup_steps=10)
+for step in (0, 4, 9, 10, 55, 99):
+    print(f"step {step:2}: {learning_rate_at(step, recipe):.4f} of the peak")
+print(f"a quarter of the way: {(1 + math.cos(math.pi / 4)) / 2:.4f}")
+plots.learning_rate_schedule(recipe);
+
+# %% [markdown]
+# ### Exercise 2 · another schedule (★★☆, 10 min)
+#
+# Many recent runs keep the rate constant for most of the time and let it fall in a straight line only at the end: warm-up, stable,
+# decay (Hu et al. 2024). The constant part can be as long as you like, so you need not know the end in advance. Write it:
+# the warm-up as above, then 1, and from step `decay_start` on a straight line that would reach 0 at step `max_steps`.
+
+
+# %% tags=["exercise"]
+def warmup_stable_decay(step: int, warmup_steps: int, decay_start: int, max_steps: int) -> float:
+    """The fraction of the peak learning rate at `step`, 0 <= step < max_steps."""
+    ### BEGIN SOLUTION
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if step < decay_start:
+        return 1.0
+    return (max_steps - step) / (max_steps - decay_start)
+    ### END SOLUTION
+
+
+# %%
+check.warmup_stable_decay(warmup_stable_decay)
+
+# %% [markdown]
+# ### Clipping the gradient
+#
+# Now and then a batch gives a gradient many times longer than usual, and one such step can undo many good ones. **Clipping** (Pascanu
+# et al. 2013) limits the length of the whole gradient and keeps its direction. The vector [3, 4] has length 5. Clipped to 1 it is
+# [3/5, 4/5].
+
+# %%
+weight = nn.Parameter(torch.zeros(2))
+weight.grad = torch.tensor([3.0, 4.0])
+length = nn.utils.clip_grad_norm_([weight], max_norm=1.0)
+print(f"length {length:.1f}, clipped to {weight.grad.tolist()}")
+assert torch.allclose(weight.grad, torch.tensor([0.6, 0.8]))
+
+# %% [markdown]
+# ### Exercise 3 · clip (★☆☆, 10 min)
+#
+# Write it for a list of gradients, one for each parameter. The length is that of all their numbers together, not of each alone. A
+# gradient that is short enough stays as it is.
+
+
+# %% tags=["exercise"]
+def clip(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
+    """The gradients, all scaled by the same factor so that their common length is at most max_norm."""
+    ### BEGIN SOLUTION
+    norm = torch.sqrt(sum((gradient**2).sum() for gradient in gradients))
+    factor = torch.clamp(max_norm / norm, max=1.0)
+    return [gradient * factor for gradient in gradients]
+    ### END SOLUTION
+
+
+# %%
+check.clip(clip)
+
+# %% [markdown]
+# ### Weight decay, but not for everything
+#
+# **Weight decay** pulls every weight a little toward zero at each step, so that a weight stays large only if the data keeps asking for
+# it. It is meant for matrices. A LayerNorm's gain is meant to be near 1 and a bias shifts: to pull them to zero has no such reason, so
+# they go into a group of their own.
+
+
+# %% tags=["package:minigpt.optim.parameter_groups"]
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices with weight decay, biases and LayerNorm gains without."""
+    parameters = list(model.parameters())  # a tied matrix is listed once
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+# %%
+for group in parameter_groups(GPT(small), weight_decay=0.1):
+    tensors: list[Tensor] = group["params"]  # type: ignore[assignment]
+    print(f"decay {group['weight_decay']}: {len(tensors):2} tensors, {sum(t.numel() for t in tensors):7,} numbers")
+
+# %% [markdown]
+# ### Two optimisers: AdamW and Muon
+#
+# **AdamW** (Kingma and Ba 2015; Loshchilov and Hutter 2019) looks at each number alone. It divides the gradient by its own recent
+# size, so that in the first step every number moves by the learning rate, whether its gradient was large or tiny:
+
+# %%
+gradient = torch.tensor([[3.0, 0.0], [0.0, 0.1]])
+weight = nn.Parameter(torch.zeros(2, 2))
+weight.grad = gradient + 1e-3
+torch.optim.AdamW([weight], lr=0.01, weight_decay=0.0).step()
+print(weight.detach())
+
+# %% [markdown]
+# **Muon** (Jordan et al. 2024) looks at a matrix as a whole. A matrix stretches some directions more than others; the amounts are its
+# **singular values**. A gradient matrix often has one huge direction and many small ones. Muon keeps the directions and makes all
+# the amounts nearly equal, so that rare directions learn as well. It is for the matrices in the blocks; embeddings, biases and
+# LayerNorms stay with AdamW.
+
+# %%
+weight = nn.Parameter(torch.zeros(2, 2))
+weight.grad = gradient.clone()
+torch.optim.Muon([weight], lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False).step()
+print("singular values of the gradient:", [f"{s:.1f}" for s in torch.linalg.svdvals(gradient)])
+print("both nearly equal in Muon's step:", torch.linalg.svdvals(weight.detach()).min().item() > 0.5)
+assert 0.5 < torch.linalg.svdvals(weight.detach()).min() < torch.linalg.svdvals(weight.detach()).max() < 1.5
+
+# %% [markdown]
+# Which is better? Muon does more arithmetic in each step, so to compare step by step would be unfair. Compare by the clock: both train
+# the same small model, and we look at the loss against the seconds.
+
+# %% tags=["nbval-ignore-output"]
+races: dict[str, list[dict[str, float]]] = {}
+for name in ("adamw", "muon"):
+    contest = TrainConfig(max_steps=120, batch_size=16, optimizer=name, learning_rate=3e-3, warmup_steps=10, threads=1)
+    trainer = Trainer(GPTConfig(vocab_size=V, context_length=192, n_layers=2, n_heads=4, d_model=64), contest, data)
+    lines: list[StepResult] = []
+    trainer.run(on_step=lines.append, progress=False)
+    races[name] = [{"step": line.step, "loss": line.loss, "seconds": line.seconds} for line in lines]
+    print(f"{name:<6} {lines[-1].seconds:.1f} s for {len(lines)} steps")
+plots.training_curves(races, x="seconds");
+
+# %%
