@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= cpu
 BIN := .venv/bin
 
-.PHONY: lab test lessons figures bench lint
+.PHONY: lab test lint lessons figures storyteller bench
 .DEFAULT_GOAL := lab
 
 # JupyterLab on lesson 01
@@ -27,6 +27,10 @@ lessons: .venv/.dev
 # Redraw the figures, or some of them: make figures FIGURES="gpt"
 figures: .venv/.dev
 	$(BIN)/python -m figures.build $(FIGURES)
+
+# Train the bundled model again and measure it
+storyteller: .venv/.lab
+	$(BIN)/minigpt train --preset storyteller --out runs/storyteller && $(BIN)/python -m benchmarks.storyteller runs/storyteller
 
 # Side by side with other implementations
 bench: .venv/.dev

@@ -14,12 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from minigpt.config import GPTConfig, InputError, TrainConfig, nearest, preset
+
+if TYPE_CHECKING:
+    from minigpt.checkpoint import Checkpoint
 
 # The commands import what they need themselves: `minigpt --help` should not wait for torch.
 
@@ -37,6 +40,18 @@ def _print_table(rows: dict[str, Any]) -> None:
 def _wrap(text: str) -> str:
     width = min(100, shutil.get_terminal_size().columns)
     return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
+
+
+def _find(model: str) -> "Checkpoint":
+    """The checkpoint of a model, after a word about newer ones that cannot be used."""
+    from minigpt import checkpoint
+
+    found, problems = checkpoint.find(model)
+    for problem in problems:
+        print(f"passed over: {problem}", file=sys.stderr)
+    if problems:
+        print(f"the newest good checkpoint is {str(found.folder)!r}", file=sys.stderr)
+    return found
 
 
 def doctor(json: bool = False) -> int:
@@ -108,10 +123,11 @@ def lab(lesson: Positional[str] = "01_next_token_game", port: int = 8888) -> int
     ]
     if not roots:
         raise InputError("there is no folder «notebooks» here: run this in a clone of the course's repository")
-    found = sorted((roots[0] / "notebooks").glob(f"{lesson.removesuffix('.ipynb')}*.ipynb"))
+    lessons = sorted((roots[0] / "notebooks").glob("*.ipynb"))
+    beginning = lesson.zfill(2) if lesson.isdigit() else Path(lesson).name.removesuffix(".ipynb")
+    found = [path for path in lessons if path.name.startswith(beginning)]
     if not found:
-        names = [path.stem for path in sorted((roots[0] / "notebooks").glob("*.ipynb"))]
-        raise InputError(f"there is no lesson {lesson!r}; {nearest(lesson, names)}")
+        raise InputError(f"there is no lesson {lesson!r}; {nearest(lesson, [path.stem for path in lessons])}")
     if _version("jupyterlab") == "not installed":
         raise InputError("JupyterLab is not installed: run `make lab`, or pip install -e '.[lab]'")
     has_display = platform.system() in ("Windows", "Darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
@@ -142,8 +158,10 @@ def data(
         json: print one JSON object.
     """
     from minigpt import stories
-    from minigpt.data import StoryData, load_data
+    from minigpt.data import StoryData, TextData, load_data
 
+    if num < 0:
+        raise InputError(f"num is {num}; it must be at least 0")
     source = load_data(name, context_length, tokenizer, vocab_size)
     report: dict[str, Any] = {"data": source.spec["name"], "vocab_size": source.tokenizer.vocab_size}
     if isinstance(source, StoryData):
@@ -155,11 +173,10 @@ def data(
             "validation and test stories": source.held_out,
             "examples": [{"plot": s.plot, "bits": s.bits, "text": s.text} for s in examples],
         }
-    else:
+    elif isinstance(source, TextData):
         rows = source.batch_at(0, max(1, num))[0][:num]
-        for split in ("train", "val"):
-            n_tokens, n_bytes = len(source.tokens[split]), source.meta["bytes"][split]
-            report[split] = f"{n_tokens:,} tokens, {n_bytes:,} bytes, {n_bytes / n_tokens:.2f} bytes per token"
+        for split, tokens in source.tokens.items():
+            report |= {f"{split} tokens": len(tokens), f"{split} bytes": source.meta["bytes"][split]}
         report |= {
             "folder": str(source.folder),
             "examples": [{"text": source.tokenizer.decode(row.tolist())} for row in rows],
@@ -195,13 +212,15 @@ def tokenizer(
         out: the file to write it to.
         json: print one JSON object.
     """
-    from minigpt import checkpoint, stories
+    from minigpt import stories
     from minigpt.data import read_text
     from minigpt.tokenizer import BPETokenizer, load_tokenizer
 
     if train is not None:
         if out is None:
             raise InputError("where should the tokenizer go? Add --out FILE.json")
+        if num_stories < 1:
+            raise InputError(f"num_stories is {num_stories}; it must be at least 1")
         texts = (
             [stories.story_at("train", i).text for i in range(num_stories)]
             if train == "stories"
@@ -209,9 +228,12 @@ def tokenizer(
         )
         made = BPETokenizer.train(texts, vocab_size)
         made.save(out)
-        print(f"{out}: {made.vocab_size} tokens")
+        if json:
+            _print_json({"out": str(out), "vocab_size": made.vocab_size})
+        else:
+            print(f"{out}: {made.vocab_size} tokens")
         return 0
-    used = load_tokenizer(Path(model)) if Path(model).is_file() else checkpoint.find(model)[0].tokenizer
+    used = load_tokenizer(Path(model)) if Path(model).is_file() else _find(model).tokenizer
     ids = used.encode(text)
     pieces = [used.decode([i]) for i in ids]
     if json:
@@ -253,10 +275,13 @@ def _train_defaults(arguments: list[str]) -> Train:
     scan.add_argument("--preset", default="storyteller")
     scan.add_argument("--out", type=Path, default=Path("run"))
     scan.add_argument("--resume", action="store_true")
-    known, _ = scan.parse_known_args(arguments)
+    try:
+        known, _ = scan.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise InputError(str(error)) from None
     chosen = preset(known.preset)
     defaults = Train(known.preset, chosen.data, known.out, known.resume, model=chosen.model, train=chosen.train)
-    if known.resume and "--help" not in arguments:
+    if known.resume and not {"-h", "--help"} & set(arguments):
         from minigpt import checkpoint
 
         saved, _ = checkpoint.newest_good(known.out)
@@ -320,9 +345,9 @@ def evaluate(
     from minigpt.data import StoryData, load_data
     from minigpt.evaluate import evaluate as measure
 
-    found, problems = checkpoint.find(model)
-    for problem in problems:
-        print(f"passed over: {problem}", file=sys.stderr)
+    found = _find(model)
+    if "data" not in found.run:
+        raise InputError(f"{model!r} does not say what it was trained on, so there is nothing to measure it on")
     spec = found.run["data"]
     length = found.model_config.context_length
     source: Any
@@ -380,8 +405,8 @@ def generate(
     from minigpt import checkpoint, runtime
     from minigpt.generate import generate as sample
 
-    loaded, used = checkpoint.load_model(model)
-    loaded = loaded.to(runtime.pick_device(device))
+    found = _find(model)
+    loaded, used = checkpoint.build_model(found).to(runtime.pick_device(device)), found.tokenizer
     start = [] if used.end_of_text is None else [used.end_of_text]
     ids = start + used.encode(prompt)
     if not ids:
@@ -431,7 +456,7 @@ def main(argv: list[str] | None = None) -> int:
         if name == "train":
             return train(tyro.cli(Train, prog=program, args=rest, default=_train_defaults(rest)))
         return tyro.cli(COMMANDS[name], prog=program, args=rest)
-    except InputError as error:
+    except (InputError, OSError) as error:  # OSError: a full disk or a forbidden folder that nobody foresaw
         print(f"minigpt: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

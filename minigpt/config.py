@@ -46,11 +46,9 @@ class GPTConfig:
     """Whether the output layer reuses the token embedding's matrix (Press and Wolf 2017), as in GPT-2."""
 
     def __post_init__(self) -> None:
-        if self.d_ff == 0:
-            object.__setattr__(self, "d_ff", 4 * self.d_model)
         sizes = {
             name: getattr(self, name)
-            for name in ("vocab_size", "context_length", "n_layers", "n_heads", "d_model", "d_ff")
+            for name in ("vocab_size", "context_length", "n_layers", "n_heads", "d_model")
         }
         problems = [f"{name} is {size}; it must be at least 1" for name, size in sizes.items() if size < 1]
         if self.n_heads >= 1 and self.d_model >= 1 and self.d_model % self.n_heads:
@@ -59,9 +57,16 @@ class GPTConfig:
                 f"d_model {self.d_model} is not divisible by n_heads {self.n_heads}: the heads share d_model equally. "
                 f"Choose n_heads from {fitting} or d_model as a multiple of {self.n_heads}"
             )
+        if self.d_ff < 0:
+            problems.append(f"d_ff is {self.d_ff}; it must be at least 1, or 0 for 4 * d_model")
         if not 0 <= self.dropout < 1:
             problems.append(f"dropout is {self.dropout}; it must be at least 0 and below 1")
         _raise_all("this model", problems)
+
+    @property
+    def feed_forward_size(self) -> int:
+        """Width inside the feed-forward network, with its default filled in."""
+        return self.d_ff or 4 * self.d_model
 
     @property
     def head_size(self) -> int:

@@ -60,6 +60,7 @@ class StoryData:
         """Stories in the validation split and in the test split."""
         if tokenizer.end_of_text is None:
             raise InputError("stories need a tokenizer with an end-of-text token; train one with special_tokens")
+        self._end = tokenizer.end_of_text
 
     def batch_at(self, step: int, batch_size: int, seed: int = 0) -> Batch:
         """The stories number step * batch_size … of the training split."""
@@ -81,7 +82,7 @@ class StoryData:
         return sum(len(story.text.encode()) for story in self.held_out_stories(split))
 
     def _pack(self, texts: list[str]) -> Batch:
-        end = self.tokenizer.end_of_text
+        end = self._end
         rows = [[end, *self.tokenizer.encode(text), end] for text in texts]
         longest = max(map(len, rows))
         if longest > self.context_length + 1:
@@ -152,8 +153,12 @@ class TextData:
 
     def text_bytes(self, split: str) -> int:
         """Bytes of UTF-8 text behind the split's targets: all but the first token's."""
-        first = self.tokenizer.decode([int(self._held_out(split)[0])])
-        return int(self.meta["bytes"][split]) - len(first.encode())
+        first = [int(self._held_out(split)[0])]  # its bytes may be a part of a character
+        tokenizer = self.tokenizer
+        head = (
+            tokenizer.decode_bytes(first) if isinstance(tokenizer, BPETokenizer) else tokenizer.decode(first).encode()
+        )
+        return int(self.meta["bytes"][split]) - len(head)
 
     def _held_out(self, split: str) -> np.memmap[Any, Any]:
         if split not in self.tokens:
@@ -163,7 +168,7 @@ class TextData:
 
 def cache_folder() -> Path:
     """Where downloads and token files are kept: MINIGPT_CACHE, or the system's folder for caches."""
-    import pooch  # here, because it takes a while and few programs need it
+    import pooch  # type: ignore[import-untyped]  # here, because it takes a while and few programs need it
 
     return Path(os.environ.get("MINIGPT_CACHE") or pooch.os_cache("minigpt"))
 
@@ -185,7 +190,7 @@ def download_shakespeare() -> Path:
         )
     except Exception as error:  # pooch lets every kind of network error through
         raise InputError(
-            f"tiny Shakespeare is not in {folder} and could not be downloaded ({type(error).__name__}). Go online once, "
+            f"tiny Shakespeare is not in {folder} and could not be downloaded ({type(error).__name__}). Go online, "
             f"or put the file there as tinyshakespeare.txt, or train on any text of your own: --data path/to/file.txt"
         ) from None
 
@@ -293,6 +298,8 @@ def load_data(name: str, context_length: int, tokenizer: str = "auto", vocab_siz
         return StoryData(storyteller_tokenizer(), context_length)
     path = download_shakespeare() if name == "shakespeare" else Path(name)
     by_character = tokenizer == "char" or (tokenizer == "auto" and name == "shakespeare")
+    if not by_character and vocab_size < 256:
+        raise InputError(f"vocab_size is {vocab_size}; byte pairs need at least 256. Or take --tokenizer char")
     spec = {"name": name, "tokenizer": tokenizer}
     folder = prepare_text(spec, read_text(path), None if by_character else vocab_size)
     return TextData(folder, context_length)

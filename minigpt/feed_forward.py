@@ -15,8 +15,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.d_model, config.d_ff, bias=config.bias)
-        self.down = nn.Linear(config.d_ff, config.d_model, bias=config.bias)
+        self.up = nn.Linear(config.d_model, config.feed_forward_size, bias=config.bias)
+        self.down = nn.Linear(config.feed_forward_size, config.d_model, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, d_model) -> (B, T, d_model), by way of (B, T, d_ff)."""

@@ -124,7 +124,7 @@ def next_token_loss(logits: Tensor, targets: Tensor, n_targets: Tensor | int | N
 
 def parameter_count(config: GPTConfig) -> int:
     """How many numbers the model learns: 124,439,808 for GPT-2's smallest. Tied embeddings count once."""
-    d, d_ff, bias = config.d_model, config.d_ff, int(config.bias)
+    d, d_ff, bias = config.d_model, config.feed_forward_size, int(config.bias)
     embeddings = (config.vocab_size + config.context_length) * d
     attention = 4 * d * d + bias * 4 * d  # queries, keys, values and output
     feed_forward = 2 * d * d_ff + bias * (d_ff + d)
@@ -141,7 +141,7 @@ def flops_per_token(config: GPTConfig, context_length: int) -> int:
     the input and of the weight). Counted: all matrix products, the output head among them, and attention as if no
     token were masked. Not counted: lookups, biases, LayerNorm, softmax, GELU, the optimiser, anything recomputed.
     """
-    d = config.d_model
-    weights = config.n_layers * (4 * d * d + 2 * d * config.d_ff) + config.vocab_size * d  # N: those that multiply
+    d, d_ff = config.d_model, config.feed_forward_size
+    weights = config.n_layers * (4 * d * d + 2 * d * d_ff) + config.vocab_size * d  # N: those that multiply
     attention = 2 * config.n_layers * d * context_length  # Q K^T, and weights times V
     return 6 * (weights + attention)

@@ -1,8 +1,8 @@
 """Text to token ids and back: one id per character, or byte-pair encoding (BPE).
 
-BPE began as data compression (Gage 1994); Sennrich et al. (2016, https://arxiv.org/abs/1508.07909) split rare words with it.
-GPT-2 applied it to bytes, so that no text is unknown (Radford et al. 2019, section 2.2), and so do we. Five plain functions
-are the whole of it; `BPETokenizer` keeps what was learned, and encodes with tiktoken for speed.
+BPE began as data compression (Gage 1994); Sennrich et al. (2016, https://arxiv.org/abs/1508.07909) split rare words
+with it; GPT-2 applied it to bytes, so that no text is unknown (Radford et al. 2019, section 2.2). Ours is GPT-2's kind.
+Five plain functions are the whole of it. `BPETokenizer` keeps what was learned, and encodes with tiktoken for speed.
 """
 
 import functools
@@ -12,18 +12,16 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import regex
+import tiktoken
 from tqdm import tqdm
 
 from minigpt.config import InputError
-
-if TYPE_CHECKING:
-    import tiktoken
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -31,6 +29,7 @@ END_OF_TEXT = "<|endoftext|>"
 GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
 Pair = tuple[int, int]
+FilePath = str | os.PathLike[str]
 
 
 # Byte-pair encoding. Ids 0 to 255 are the bytes; a merge makes a new id out of two.
@@ -65,7 +64,7 @@ def merge(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
 
 
 def encode_word(word: bytes, merges: Mapping[Pair, int]) -> list[int]:
-    """The ids of one word: from its bytes, apply the merge that was learned first (it has the smallest id), and again."""
+    """The ids of one word: begin with its bytes and apply the merge that was learned first, until none applies."""
     ids = list(word)
     while pairs := [pair for pair in pairwise(ids) if pair in merges]:
         first = min(pairs, key=merges.__getitem__)
@@ -73,14 +72,14 @@ def encode_word(word: bytes, merges: Mapping[Pair, int]) -> list[int]:
     return ids
 
 
-def learn_merges(word_counts: Mapping[str, int], n_merges: int, *, progress: bool = False) -> list[Pair]:
-    """Learn BPE: merge the most frequent pair of neighbours, and again, `n_merges` times or until no pair is left.
+def learn_merges(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
+    """Learn BPE: merge the most frequent pair of neighbours, `n_merges` times or until no pair is left.
 
-    Among equally frequent pairs the smallest pair of ids wins. The i-th merge, counted from 0, makes the id 256 + i.
+    Among equally frequent pairs the smallest pair of ids wins. Merge i, counted from 0, makes the id 256 + i.
 
-    To count all pairs anew for each merge would be correct and slow. But a merge changes only the words that hold its
-    pair, and there only the pairs beside it. So we keep the counts, note which words hold which pair, and let a heap
-    find the most frequent one.
+    It would be right, and slow, to count all pairs anew for each merge. But a merge changes only the words that hold
+    its pair, and in them only the pairs beside it. So we keep the counts, note which words hold which pair, and let a
+    heap find the most frequent one.
     """
     words = [list(word.encode()) for word in word_counts]
     counts = list(word_counts.values())
@@ -93,7 +92,8 @@ def learn_merges(word_counts: Mapping[str, int], n_merges: int, *, progress: boo
     heap = [(-count, pair) for pair, count in pair_counts.items()]
     heapq.heapify(heap)
     merges: list[Pair] = []
-    for new_id in tqdm(range(256, 256 + n_merges), desc="learning merges", unit=" merges", disable=not progress):
+    # The bar shows in a terminal only, and only if this takes longer than two seconds.
+    for new_id in tqdm(range(256, 256 + n_merges), "learning merges", delay=2, leave=False, disable=None):
         while heap and -heap[0][0] != pair_counts[heap[0][1]]:  # the pair became rarer: back into the heap it goes
             heapq.heapreplace(heap, (-pair_counts[heap[0][1]], heap[0][1]))
         if not heap or heap[0][0] == 0:
@@ -132,7 +132,7 @@ def learn_merges(word_counts: Mapping[str, int], n_merges: int, *, progress: boo
 
 
 def check_text(text: str) -> None:
-    """Refuse half a surrogate pair: a Python string can hold one, but it is no character and UTF-8 has no bytes for it."""
+    """Refuse half a surrogate pair, which a Python string can hold: it is no character and has no bytes in UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError as problem:
@@ -156,13 +156,12 @@ def check_ids(ids: Iterable[int], vocab_size: int) -> list[int]:
 
 def number_special_tokens(names: Sequence[str], first_id: int) -> dict[str, int]:
     """An id for each special token, in their order."""
-    for i, name in enumerate(names):
-        check_text(name)
-        if not name:
-            raise InputError("a special token is empty: give it a text that nobody writes by chance, such as <|name|>.")
-        for other in [*names[:i], *names[i + 1 :]]:
-            if name.startswith(other):  # one place in a text could then be read in two ways
-                raise InputError(f"special token {name!r} starts with special token {other!r}: rename one of them.")
+    check_text("".join(names))
+    if not all(names):
+        raise InputError("a special token is empty: give it a text that nobody writes by chance, such as <|name|>.")
+    for name, other in permutations(names, 2):
+        if name.startswith(other):  # then a text could be read in two ways
+            raise InputError(f"special token {name!r} starts with special token {other!r}: rename one of them.")
     return {name: first_id + i for i, name in enumerate(names)}
 
 
@@ -217,9 +216,8 @@ class CharTokenizer:
             except KeyError as problem:
                 unknown = problem.args[0]
                 raise InputError(
-                    f"unknown character {unknown!r} at position {position + part.index(unknown)}: this tokenizer has only "
-                    f"the {len(self.characters)} characters of its training text. Remove it, train on a text that has it, "
-                    "or use BPETokenizer, which encodes every character."
+                    f"unknown character {unknown!r} at position {position + part.index(unknown)}: not in the training "
+                    "text. Remove it, train on a text that has it, or use BPETokenizer, which knows every character."
                 ) from None
             position += len(part)
         return ids
@@ -232,15 +230,16 @@ class CharTokenizer:
         """What `save` writes."""
         return {"kind": "char", "special_tokens": self.special_tokens, "characters": self.characters}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: FilePath) -> None:
         """Write one JSON file; see `save_tokenizer`."""
         save_tokenizer(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "CharTokenizer":
+    def load(cls, path: FilePath) -> Self:
         """Read and verify what `save` wrote; see `load_tokenizer`."""
-        tokenizer = load_tokenizer(path, "char")
-        assert isinstance(tokenizer, CharTokenizer)
+        tokenizer = load_tokenizer(path)
+        if not isinstance(tokenizer, cls):
+            raise InputError(f"{path} holds a {type(tokenizer).__name__}: load_tokenizer(path) reads both kinds.")
         return tokenizer
 
 
@@ -271,10 +270,7 @@ class BPETokenizer:
         self._encoding: tiktoken.Encoding | None = None
 
     @classmethod
-    def train(
-        cls, texts: str | Iterable[str], vocab_size: int, special_tokens: Sequence[str] = (END_OF_TEXT,), *,
-        progress: bool = False,
-    ) -> Self:  # fmt: skip
+    def train(cls, texts: str | Iterable[str], vocab_size: int, special_tokens: Sequence[str] = (END_OF_TEXT,)) -> Self:
         """Learn merges from one text or many until there are `vocab_size` ids, bytes and special tokens included.
 
         A small text may run out of pairs. Then training stops early, and the tokenizer's `vocab_size` is smaller. No
@@ -283,24 +279,22 @@ class BPETokenizer:
         smallest = 256 + len(number_special_tokens(special_tokens, 256))
         if vocab_size < smallest:
             raise InputError(
-                f"vocab_size {vocab_size} is too small: 256 bytes and {len(special_tokens)} special tokens need {smallest}."
+                f"vocab_size is {vocab_size}, but bytes and special tokens alone need {smallest}: raise it."
             )
         word_counts: Counter[str] = Counter()
         for part in training_parts(texts, special_tokens):
             word_counts.update(pre_tokenize(part))
-        return cls(learn_merges(word_counts, vocab_size - smallest, progress=progress), special_tokens)
+        return cls(learn_merges(word_counts, vocab_size - smallest), special_tokens)
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """The ids of a text, by tiktoken: fast, and the same as `encode_plain`.
 
-        With `allow_special`, special tokens in the text become their ids. Without, they are text like any other, so that
-        nobody can end a text by typing <|endoftext|>. Raises InputError for half a surrogate pair.
+        With `allow_special`, special tokens in the text become their ids. Without, they are text like any other: nobody
+        can end a text by typing <|endoftext|>. Raises InputError for half a surrogate pair.
         """
         check_text(text)
-        # tiktoken's regular expressions overflow their stack on half a million characters of white space. Every run of
-        # 2 * block contains one whole block.
-        block = 50_000
-        if any(text[i : i + block].isspace() for i in range(0, len(text) - block + 1, block)):
+        # tiktoken crashes on a million spaces in a row; a run of 100,000 covers at least one of these blocks.
+        if any(text[i : i + 50_000].isspace() for i in range(0, len(text) - 49_999, 50_000)):
             return self.encode_plain(text, allow_special=allow_special)
         if allow_special:
             return self.to_tiktoken().encode(text, allowed_special="all")
@@ -313,15 +307,14 @@ class BPETokenizer:
         for place, part in enumerate(split_special(text, self.special_tokens if allow_special else ())):
             if place % 2:
                 ids.append(self.special_tokens[part])
-                continue
-            words = pre_tokenize(part)
-            ids_of = {word: encode_word(word.encode(), self.merges) for word in set(words)}  # each distinct word once
-            for word in words:
-                ids += ids_of[word]
+            else:
+                words = pre_tokenize(part)
+                ids_of = {word: encode_word(word.encode(), self.merges) for word in set(words)}  # each word once
+                ids += [i for word in words for i in ids_of[word]]
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; bytes that are not UTF-8, such as half a character, become U+FFFD. Errors: `decode_bytes`."""
+        """The text of ids; bytes that are no UTF-8, such as half a character, become U+FFFD. Errors: `decode_bytes`."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
@@ -332,11 +325,9 @@ class BPETokenizer:
         """The bytes of one id. Raises InputError if it is out of range."""
         return self.decode_bytes([token_id])
 
-    def to_tiktoken(self) -> "tiktoken.Encoding":
+    def to_tiktoken(self) -> tiktoken.Encoding:
         """The same tokenizer as an Encoding of tiktoken, which knows a merge by the bytes it makes."""
         if self._encoding is None:
-            import tiktoken  # not above, because it takes a while
-
             ranks = {token: i for i, token in enumerate(self._tokens[: 256 + len(self.merges)])}
             self._encoding = tiktoken.Encoding(
                 "minigpt", pat_str=tiktoken_pattern(), mergeable_ranks=ranks, special_tokens=self.special_tokens
@@ -345,25 +336,29 @@ class BPETokenizer:
 
     def contents(self) -> dict[str, Any]:
         """What `save` writes: of each merge the two ids and, for human readers, the text of the new token."""
-        texts = [self._tokens[new_id].decode("utf-8", errors="backslashreplace") for new_id in self.merges.values()]
-        merges = [[left, right, text] for (left, right), text in zip(self.merges, texts, strict=True)]
+        texts = [token.decode("utf-8", errors="backslashreplace") for token in self._tokens[256:]]
+        merges = [[*pair, text] for pair, text in zip(self.merges, texts, strict=False)]  # special tokens are left over
         return {"kind": "bpe", "pattern": GPT2_PATTERN, "special_tokens": self.special_tokens, "merges": merges}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: FilePath) -> None:
         """Write one JSON file, a line for each merge; see `save_tokenizer`."""
         save_tokenizer(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "BPETokenizer":
+    def load(cls, path: FilePath) -> Self:
         """Read and verify what `save` wrote; see `load_tokenizer`."""
-        tokenizer = load_tokenizer(path, "bpe")
-        assert isinstance(tokenizer, BPETokenizer)
+        tokenizer = load_tokenizer(path)
+        if not isinstance(tokenizer, cls):
+            raise InputError(f"{path} holds a {type(tokenizer).__name__}: load_tokenizer(path) reads both kinds.")
         return tokenizer
+
+
+Tokenizer = CharTokenizer | BPETokenizer
 
 
 @functools.cache
 def tiktoken_pattern() -> str:
-    """GPT2_PATTERN with all letters and numbers spelt out: `regex` and tiktoken follow different versions of Unicode."""
+    """GPT2_PATTERN with all letters and numbers spelt out: tiktoken and `regex` know different versions of Unicode."""
     pattern = GPT2_PATTERN
     every_character = np.arange(0x110000, dtype="<u4").tobytes().decode("utf-32-le", errors="surrogatepass")
     for kind in (r"\p{L}", r"\p{N}"):
@@ -372,50 +367,43 @@ def tiktoken_pattern() -> str:
     return pattern
 
 
-Tokenizer = CharTokenizer | BPETokenizer
+def save_tokenizer(tokenizer: Tokenizer, path: FilePath) -> None:
+    """Write one readable JSON file, whole or not at all: an earlier file stays until the new one is complete.
 
-
-def save_tokenizer(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
-    """Write one readable JSON file, whole or not at all: a file that was there before stays until the new one is complete.
-
-    Raises InputError if the disk is full or the place cannot be written.
+    Raises InputError if it cannot be written.
     """
-    fields = {key: json.dumps(value, ensure_ascii=False) for key, value in tokenizer.contents().items()}
-    if isinstance(tokenizer, BPETokenizer):
-        rows = [json.dumps(row, ensure_ascii=False) for row in tokenizer.contents()["merges"]]
-        fields["merges"] = "[\n    " + ",\n    ".join(rows) + "\n  ]"
-    text = "{\n  " + ",\n  ".join(f'"{key}": {value}' for key, value in fields.items()) + "\n}\n"
-    temporary = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
+    text = json.dumps(tokenizer.contents(), ensure_ascii=False, indent=2)
+    text = regex.sub(r'\[\n +(\d+),\n +(\d+),\n +(".*")\n +\]', r"[\1, \2, \3]", text)  # a line for each merge
+    unfinished = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
     try:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        os.replace(unfinished, path)
     except OSError as problem:
-        raise InputError(f"cannot write the tokenizer to {path}: {problem.strerror}. Choose another place.") from problem
+        raise InputError(f"cannot write {path}: {problem.strerror}. Choose another place.") from problem
     finally:
-        with suppress(OSError):  # after a failure there may be half a file; after success there is none
-            temporary.unlink()
+        with suppress(OSError):  # there is half a file after a failure, and none after success
+            unfinished.unlink()
 
 
-def load_tokenizer(path: str | os.PathLike[str], kind: str | None = None) -> Tokenizer:
-    """Read a tokenizer of either kind, or of the one that is asked for ("char", "bpe"), and verify it.
+def load_tokenizer(path: FilePath) -> Tokenizer:
+    """Read a tokenizer of either kind and verify it.
 
-    Raises InputError if the file is missing, cut short, of another kind, or does not agree with itself.
+    Raises InputError if the file is missing, cut short, of no kind we know, or contradicts itself.
     """
-    tokenizer: Tokenizer
     try:
         contents = json.loads(Path(path).read_text(encoding="utf-8"))
-        if kind not in (None, contents["kind"]):
-            raise InputError(f"its kind is {contents['kind']!r} instead of {kind!r} (load_tokenizer reads both)")
+        special_tokens = list(contents["special_tokens"])
+        tokenizer: Tokenizer
         if contents["kind"] == "char":
-            tokenizer = CharTokenizer(contents["characters"], list(contents["special_tokens"]))
+            tokenizer = CharTokenizer(contents["characters"], special_tokens)
         else:
-            merges = [(left, right) for left, right, _ in contents["merges"]]
-            tokenizer = BPETokenizer(merges, list(contents["special_tokens"]))
-        for key, value in tokenizer.contents().items():
-            ...
+            tokenizer = BPETokenizer([(left, right) for left, right, _ in contents["merges"]], special_tokens)
+        for key, value in tokenizer.contents().items():  # the ids of special tokens, the texts of merges, the pattern
+            if contents[key] != value:
+                raise InputError(f"its {key!r} is not what the rest of it says")
     except OSError as problem:
-        raise InputError(f"cannot read the tokenizer {path}: {problem.strerror}.") from problem
+        raise InputError(f"cannot read the tokenizer {path}: {problem.strerror}. Check the path.") from problem
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise InputError(f"{path} is not a whole tokenizer file: {problem}. Restore it, or train it again.") from problem
+        raise InputError(f"{path} is not a tokenizer as minigpt saves it: {problem}. Restore it.") from problem
     return tokenizer

@@ -139,6 +139,8 @@ class Trainer:
                     f"the run in {str(out)!r} has another {what} ({'; '.join(changed)}): leave those flags out, or "
                     "choose a new --out without --resume"
                 )
+        if data.tokenizer.contents() != saved.tokenizer.contents():
+            raise InputError(f"the run in {str(out)!r} was trained with another tokenizer: choose a new --out")
         as_before: dict[str, Any] = {"threads": config.threads or run["threads"]}
         if config.precision == "auto":
             as_before["precision"] = run["precision"]

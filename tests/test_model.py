@@ -65,7 +65,7 @@ def transformers_copy(model: GPT) -> GPT2LMHeadModel:
             n_embd=config.d_model,
             n_layer=config.n_layers,
             n_head=config.n_heads,
-            n_inner=config.d_ff,
+            n_inner=config.feed_forward_size,
             resid_pdrop=config.dropout,
             embd_pdrop=config.dropout,
             attn_pdrop=config.dropout,

@@ -22,6 +22,7 @@ import textwrap
 from collections import Counter, defaultdict
 
 import torch
+from matplotlib.figure import Figure
 
 from minigpt import stories
 from minigpt.checkpoint import load_model
@@ -29,6 +30,7 @@ from minigpt.course import check, plots, start_lesson
 from minigpt.data import StoryData
 from minigpt.evaluate import floor, mean_loss
 from minigpt.generate import generate
+from minigpt.tokenizer import END_OF_TEXT
 
 start_lesson()
 
@@ -41,7 +43,7 @@ start_lesson()
 model, tokenizer = load_model("storyteller")
 model = model.double()  # more digits than a GPT needs, so that every computer writes the same story
 
-START = tokenizer.end_of_text  # the token that stands before and after each story
+START = tokenizer.special_tokens[END_OF_TEXT]  # the token that stands before and after each story
 written = generate(model, [START], max_new_tokens=190, stop_token=START, seed=3)[0]
 print(textwrap.fill(tokenizer.decode(written), 100))
 
@@ -90,11 +92,11 @@ def next_token_probabilities(text: str) -> torch.Tensor:
     return logits[0, -1].softmax(dim=-1)  # (vocab_size,)
 
 
-def show_guesses(text: str, title: str, count: int = 8) -> None:
+def show_guesses(text: str, title: str, count: int = 8) -> Figure:
     """Draw the most probable next tokens."""
     best = next_token_probabilities(text).topk(count)
     tokens = [tokenizer.decode([int(token)]) for token in best.indices]
-    plots.next_token_bars(tokens, best.values.tolist(), title)
+    return plots.next_token_bars(tokens, best.values.tolist(), title)
 
 
 show_guesses("Once upon a time, there was a", "after «… there was a»")
@@ -179,7 +181,7 @@ table = counts.double() / counts.sum(dim=1, keepdim=True)  # (V, V), each row su
 
 assert torch.allclose(table.sum(dim=1), torch.ones(V, dtype=torch.float64))
 assert math.isclose(table[id_of["the"], id_of["cat"]], after_the["cat"] / total)
-plots.bigram_heatmap(vocabulary, table.tolist());
+plots.bigram_heatmap(vocabulary, table.tolist())
 
 # %% [markdown]
 # Read a row from left to right: after *the* stand 0.67 on *cat* and 0.33 on *dog*. The full stop is followed by *the* every
@@ -402,7 +404,7 @@ print(f"our GPT is above it by       {gap:.3f} nats per token")
 assert 0 < gap < 0.02
 
 # %%
-plots.loss_ladder(losses, bound.split_loss);
+plots.loss_ladder(losses, bound.split_loss)
 
 # %% [markdown]
 # The top rung is the player who knows nothing, ln V. The bottom line is the best that is possible. Training a GPT means to walk

@@ -2,3 +2,6 @@
 
 One module for each lesson, and one line here for each module.
 """
+
+from minigpt.course.check.next_token_game import bigram_probabilities, draw, perplexity_of
+from minigpt.course.check.training_on_a_cpu import clip, inputs_and_targets, warmup_stable_decay
