@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= cpu
 BIN := .venv/bin
 
-.PHONY: lab test lint lessons figures storyteller bench
+.PHONY: lab test lint lessons figures storyteller
 .DEFAULT_GOAL := lab
 
 # JupyterLab on lesson 01
@@ -28,13 +28,11 @@ lessons: .venv/.dev
 figures: .venv/.dev
 	$(BIN)/python -m figures.build $(FIGURES)
 
-# Train the bundled model again and measure it
+# Train the bundled model again, measure it, and put it into the package
 storyteller: .venv/.lab
-	$(BIN)/minigpt train --preset storyteller --out runs/storyteller && $(BIN)/python -m benchmarks.storyteller runs/storyteller
-
-# Side by side with other implementations
-bench: .venv/.dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/minigpt tokenizer --train stories --out minigpt/storyteller/tokenizer.json
+	$(BIN)/minigpt train --preset storyteller --threads 2 --out runs/storyteller
+	$(BIN)/python -m benchmarks.storyteller runs/storyteller
 
 # «dev» holds all of «lab». The import indexes the fonts and compiles what every lesson needs.
 .venv/.lab .venv/.dev: .venv/.%: pyproject.toml constraints.txt

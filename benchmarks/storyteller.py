@@ -24,13 +24,15 @@ of the story world (`minigpt.stories`). For lessons and tests; it knows nothing 
 
 | | |
 | --- | --- |
-| shape | {n_layers} layers, {n_heads} heads, d_model {d_model}, context {context_length}, vocabulary {vocab_size} (byte-level BPE) |
+| shape | {n_layers} layers, {n_heads} heads, d_model {d_model}, context {context_length} |
+| vocabulary | {vocab_size} tokens, byte-level BPE |
 | training | {steps:,} steps of {batch_size} stories, none seen twice; {optimizer}, {precision}, {threads} threads |
 | time | {minutes:.1f} minutes on {machine} |
 | command | `make storyteller` |
 | torch | {torch} |
 
-Measured on the test split ({held_out:,} stories that training cannot contain) and on {samples:,} samples at temperature 1, seed 0:
+Measured on the test split ({held_out:,} stories that training cannot contain) and on {samples:,} samples at
+temperature 1, seed 0:
 
 | | |
 | --- | --- |

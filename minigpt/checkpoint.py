@@ -148,6 +148,8 @@ def load(folder: Path) -> Checkpoint:
         raise InputError(f"checkpoint {str(folder)!r}: {Path(error.filename).name} is missing") from None
     except OSError as error:
         raise InputError(f"checkpoint {str(folder)!r} cannot be read ({error})") from None
+    except SafetensorError as error:
+        raise InputError(f"checkpoint {str(folder)!r}: a safetensors file is damaged ({error})") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"checkpoint {str(folder)!r}: config.json is damaged ({error})") from None
 
@@ -221,6 +223,8 @@ def build_model(checkpoint: Checkpoint) -> GPT:
             raise InputError(
                 f"{str(checkpoint.folder)!r}: tensor {name} is {found}, the config needs {tuple(tensor.shape)}"
             )
+    if unknown := sorted(state.keys() - model.state_dict().keys()):
+        raise InputError(f"{str(checkpoint.folder)!r}: tensor {unknown[0]} is not of this model")
     model.load_state_dict(state, assign=True)
     if checkpoint.model_config.tie_embeddings:
         model.output_head.weight = model.token_embedding.weight

@@ -134,8 +134,8 @@ def lab(lesson: Positional[str] = "01_next_token_game", port: int = 8888) -> int
     command = [sys.executable, "-m", "jupyterlab", f"--port={port}", *([] if has_display else ["--no-browser"])]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # in a container there is often no other user
-    settings = roots[0] / "labconfig"
-    environment = os.environ | ({"JUPYTERLAB_SETTINGS_DIR": str(settings)} if settings.is_dir() else {})
+    # Jupyter finds labconfig/ there, which switches its question about news off: a lesson needs no network.
+    environment = os.environ | {"JUPYTER_CONFIG_PATH": str(roots[0])}
     return subprocess.call([*command, str(found[0].relative_to(roots[0]))], cwd=roots[0], env=environment)
 
 

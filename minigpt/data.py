@@ -168,7 +168,7 @@ class TextData:
 
 def cache_folder() -> Path:
     """Where downloads and token files are kept: MINIGPT_CACHE, or the system's folder for caches."""
-    import pooch  # type: ignore[import-untyped]  # here, because it takes a while and few programs need it
+    import pooch  # here, because it takes a while and few programs need it
 
     return Path(os.environ.get("MINIGPT_CACHE") or pooch.os_cache("minigpt"))
 

@@ -31,7 +31,8 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     ordered, order = logits.sort(descending=True)
     probabilities = ordered.softmax(dim=-1)
     before = probabilities.cumsum(dim=-1) - probabilities  # what the more probable tokens hold already
-    outside = (before >= p).scatter(dim=-1, index=order, src=before >= p)  # back to the vocabulary's order
+    outside = before >= p  # from the most probable token to the least
+    outside = outside.scatter(dim=-1, index=order, src=outside)  # in the vocabulary's order
     return logits.masked_fill(outside, -math.inf)
 
 
@@ -202,7 +203,6 @@ class _Task:
             raise InputError("cannot generate: " + "; ".join(problems))
 
 
-@torch.inference_mode()
 def _last_logits(model: GPT, ids: Tensor, cache: KVCache | None = None, position: int = 0) -> Tensor:
     """What the model says after the last of ids (B, T): logits (B, V), without dropout."""
     training = model.training

@@ -51,7 +51,7 @@ def test_temperature_raises_probabilities_to_a_power():
         torch.testing.assert_close(distribution(logits, temperature)[0], power / power.sum())
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1e-300])
+@pytest.mark.parametrize("temperature", [0.0, 1e-310])
 def test_temperature_zero_is_greedy_and_tiny_ones_do_not_overflow(temperature: float):
     logits = torch.tensor([[1.0, 3, 2], [100, -100, 0]])
     expected = torch.tensor([[0, 1, 0], [1, 0, 0]], dtype=torch.float64)
@@ -317,11 +317,13 @@ def test_dropout_is_off_and_the_training_mode_is_left_alone():
     assert [tokens] == expected
 
 
-def test_no_gradients_and_no_inference_mode_outside():
-    model = writer()
+def test_inference_mode_inside_and_not_outside():
+    model, inside = writer(), []
+    model.token_embedding.register_forward_pre_hook(lambda *_: inside.append(torch.is_inference_mode_enabled()))
     generate(model, [1, 2], 3, seed=1)
     for _ in stream(model, [1, 2], 3, seed=1):
         assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    assert inside == [True] * 6
     assert not torch.is_inference_mode_enabled()
     model(torch.tensor([[1, 2]])).sum().backward()
 

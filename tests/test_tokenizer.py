@@ -35,9 +35,9 @@ from minigpt.tokenizer import (
 
 ENGLISH = inspect.getsource(argparse)[:60_000]
 MIXED = (
-    "Es war einmal ein Mädchen. 从前有一个小女孩,她住在森林里。小女孩有一只红色的风筝。 Жила-была девочка. 👩\u200d👩\u200d👧 🪁🪁\n"
-    "naïve café  it's   they're 12345 ½ ٣٤ ...!!!   \t\r\n\n\n  if x == 10:\n        return  'aaaaaaaaaaaaaaaa'  \u00a0\u3000"
-    " x\u0301 \x00\x1c\x85 "
+    "Es war einmal ein Mädchen. Жила-была девочка. 从前有一个小女孩,她住在森林里。小女孩有一只红色的风筝。\n"
+    "👩\u200d👩\u200d👧 🪁🪁 naïve café  it's   they're 12345 ½ ٣٤ ...!!!   \t\r\n\n\n  if x == 10:\n        return\n"
+    "'aaaaaaaaaaaaaaaa'  \u00a0\u3000 x\u0301 \x00\x1c\x85 "
 )
 TEXTS = {
     "English and code": ENGLISH,
@@ -188,8 +188,8 @@ def test_both_encoders_agree_after_any_training(training_text: str, text: str):
 
 
 def test_both_encoders_agree_on_every_character():
-    # tiktoken may know an older Unicode than `regex`, and take a new letter for a sign. These merges join an "a" or "!" to
-    # the first byte of any character that follows in the same word, so the ids show where words end.
+    # tiktoken may know an older Unicode than `regex`, and take a new letter for a sign. These merges join an "a" or "!"
+    # to the first byte of any character that follows in the same word, so the ids show where words end.
     first_bytes = sorted({chr(i).encode()[0] for i in range(0x110000) if not 0xD800 <= i < 0xE000})
     tokenizer = BPETokenizer([(ord(before), byte) for byte in first_bytes for before in "a!"])
     every = [*range(0xD800), *range(0xE000, 0x20000), *range(0x20000, 0x110000, 16)]

@@ -10,6 +10,7 @@ Tokens, ids, sizes and probabilities are the bundled model's, for a story that i
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -86,8 +87,8 @@ def draw() -> Figure:
     box(axes, 1.2, y - 1.5, 1.3, 0.6, f"position embedding\n{config.context_length:,} × {config.d_model}", GREEN)
     add(axes, 1.85, y - 0.9, y)
     attention = f"causal self-attention\n{config.n_heads} heads: each token looks\nat itself and those before"
-    feed_forward = f"feed-forward\neach token by itself:\n{config.d_model} → {config.d_ff} → {config.d_model} numbers"
-    for x, text, colour in ((2.95, attention, BLUE), (5.2, feed_forward, ORANGE)):
+    sizes = f"{config.d_model} → {config.feed_forward_size} → {config.d_model} numbers"
+    for x, text, colour in ((2.95, attention, BLUE), (5.2, f"feed-forward\neach token by itself:\n{sizes}", ORANGE)):
         arrow(axes, (x + 0.45, y - 0.08), (x + 0.45, y - 0.55))
         box(axes, x, y - 0.85, 0.9, 0.3, "LayerNorm", GREY)
         arrow(axes, (x + 0.45, y - 0.85), (x + 0.45, y - 1.15))
@@ -108,7 +109,7 @@ def one_row(highlight: Collection[str], height: float = 2.5) -> tuple[Figure, Ax
     """The GPT in one row, for the header of a lesson: what is highlighted in colour, all else grey.
 
     Args:
-        highlight: of "tokens", "embeddings", "attention", "feed-forward", "block", "output head", "distribution" and
+        highlight: of "text", "embeddings", "attention", "feed-forward", "block", "output head", "distribution" and
             "sampling".
         height: of the page in inches; the row takes 2.5, what is below is for the lesson to draw on.
     """
@@ -118,11 +119,9 @@ def one_row(highlight: Collection[str], height: float = 2.5) -> tuple[Figure, Ax
 
     shown, y = example(), 1.75
     figure, axes = page(9.6, height)
-    last = ["…", *shown.tokens[-3:]]
-    left = 1.85 - sum(chip_width(token) + 0.05 for token in last)
-    for token in last:
-        left = chip(axes, left, y - 0.135, token, tone("tokens", GREEN)) + 0.05
-    arrow(axes, (left, y), (2.45, y), colour=tone("embeddings"))
+    text = "".join(shown.tokens).replace("␣", " ")
+    box(axes, 0.15, y - 0.5, 1.75, 1, fill(text, width=20), tone("text", GREEN))
+    arrow(axes, (1.9, y), (2.45, y), colour=tone("embeddings"))
     box(axes, 2.45, y - 0.2, 0.95, 0.4, "embeddings", tone("embeddings", GREEN))
     box(axes, 3.6, 0.6, 3.1, 1.5, "", tone("block"))
     write(axes, 3.72, 0.75, f"Transformer block × {shown.config.n_layers}", color=tone("block"), ha="left")
@@ -133,8 +132,8 @@ def one_row(highlight: Collection[str], height: float = 2.5) -> tuple[Figure, Ax
         add(axes, x + 1, 1.32, y, colour=tone(part))
     box(axes, 6.95, y - 0.2, 0.85, 0.4, "output head", tone("output head", PURPLE))
     arrow(axes, (7.8, y), (8.25, y), colour=tone("output head"))
-    bars(axes, 8.9, 1.2, shown.expected, tone("distribution", PURPLE), length=0.8)
-    arrow(axes, (9, 1.1), (9, 0.25), (0.9, 0.25), (0.9, 1.5), colour=tone("sampling"), width=1.8)
+    bars(axes, 8.85, 1.2, shown.expected, tone("distribution", PURPLE), length=0.6)
+    arrow(axes, (9, 1.1), (9, 0.25), (1, 0.25), (1, 1.25), colour=tone("sampling"), width=1.8)
     write(axes, 5.1, 0.25, "draw a token, append it", color=tone("sampling"), backgroundcolor="white")
     return figure, axes
 

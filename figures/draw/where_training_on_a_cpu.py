@@ -11,7 +11,7 @@ from figures.draw.gpt import BLUE, GREEN, INK, ORANGE, PURPLE, arrow, box, chip,
 
 
 def draw() -> Figure:
-    figure, axes = one_row({"tokens", "distribution"}, height=3.85)
+    figure, axes = one_row({"text", "distribution"}, height=3.85)
     axes.add_patch(Rectangle((2.3, 0.42), 5.6, 1.83, fill=False, linestyle="--", edgecolor=INK))
     write(axes, 2.4, 0.58, "all parameters", ha="left")
     arrow(axes, (8.85, 2.42), (8.85, 2.8))

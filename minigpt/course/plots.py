@@ -62,8 +62,8 @@ def training_curves(
     Faint: the loss of each step. Line: its mean over a window of a fiftieth of the run, drawn at the window's middle.
 
     Args:
-        runs: each run's name and its records, as in metrics.jsonl: `step` (or `seconds`) and `loss` in each, `val_loss`
-            in some, and in some `grammatical` and `consistent` (shares from 0 to 1).
+        runs: each run's name and its records, as in metrics.jsonl, each with `step` (or `seconds`) and some of `loss`,
+            `val_loss`, `grammatical` and `consistent` (shares from 0 to 1).
         floor: the smallest loss that any model can expect, in nats per token.
         x: what to draw against.
     """

@@ -52,10 +52,10 @@ print(textwrap.fill(tokenizer.decode(written), 100))
 # anything else? Our stories come from a small invented world, so a program can check that for us.
 
 # %%
-stories.verify(tokenizer.decode(written)).problem is None
+print("no contradiction:", stories.verify(tokenizer.decode(written)).problem is None)
 
 # %% [markdown]
-# `True`: no contradiction. That is odd, because of how the model works. It never plans. It never sees a whole story while
+# No contradiction. That is odd, because of how the model works. It never plans. It never sees a whole story while
 # it writes. It does one thing, again and again: look at the text so far, and give a probability to each piece of text that
 # could come next. Then one piece is drawn at random, written down, and the game starts anew.
 #
@@ -203,7 +203,7 @@ print(f"pairs that never occur: {(counts == 0).double().mean():.1%}")
 
 # %%
 generator = torch.Generator().manual_seed(1)
-token, story = START, []
+token, story = START, list[int]()
 while len(story) < 190:
     token = int(torch.multinomial(counts[token].double(), 1, generator=generator))
     if token == START:

@@ -100,6 +100,14 @@ def test_a_run_without_graded_samples_has_one_panel() -> None:
     assert losses.get_xlabel() == "step"
 
 
+def test_graded_samples_may_stand_in_records_of_their_own() -> None:
+    run = [{"step": step, "loss": 7.0 - step} for step in (1, 2, 3)]
+    graded = {"step": 2, "grammatical": 0.9, "consistent": 0.5}
+    losses, shares = plots.training_curves({"run": [*run, graded]}).axes
+    assert lines(losses)["_child0"] == ([1, 2, 3], [6, 5, 4])
+    assert lines(shares) == {"run, grammatical": ([2], [0.9]), "run, consistent": ([2], [0.5])}
+
+
 def test_more_runs_than_colours_are_all_drawn() -> None:
     (losses,) = plots.training_curves({f"run {i}": [{"step": 1, "loss": 1.0}] for i in range(6)}).axes
     assert {f"run {i}" for i in range(6)} <= set(lines(losses))

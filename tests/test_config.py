@@ -1,0 +1,113 @@
+"""Shapes and recipes: what is right loads, and everything that is wrong is said at once."""
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigpt.config import (
+    PRESETS,
+    GPTConfig,
+    InputError,
+    TrainConfig,
+    model_config_from_json,
+    nearest,
+    preset,
+    to_json,
+)
+from minigpt.model import parameter_count
+
+
+def test_the_defaults_are_gpt2() -> None:
+    assert PRESETS["gpt2"].model == GPTConfig()
+    assert parameter_count(GPTConfig()) == 124_439_808
+
+
+def test_the_feed_forward_width_is_four_times_d_model_unless_given() -> None:
+    assert GPTConfig(d_model=96, n_heads=3).feed_forward_size == 384
+    assert GPTConfig(d_model=96, n_heads=3, d_ff=100).feed_forward_size == 100
+    assert GPTConfig(d_model=96, n_heads=3).head_size == 32
+
+
+def test_every_problem_of_a_model_is_reported_at_once() -> None:
+    with pytest.raises(InputError) as raised:
+        GPTConfig(vocab_size=0, context_length=-1, n_layers=0, n_heads=5, d_model=128, dropout=1.0, d_ff=-1)
+    message = str(raised.value)
+    for part in (
+        "vocab_size is 0; it must be at least 1",
+        "context_length is -1",
+        "n_layers is 0",
+        "d_model 128 is not divisible by n_heads 5",
+        "d_ff is -1; it must be at least 1, or 0 for 4 * d_model",
+        "dropout is 1.0",
+    ):
+        assert part in message
+
+
+@given(st.integers(1, 600), st.integers(1, 40))
+def test_heads_that_do_not_divide_come_with_heads_that_do(d_model: int, n_heads: int) -> None:
+    if d_model % n_heads == 0:
+        assert GPTConfig(d_model=d_model, n_heads=n_heads).head_size * n_heads == d_model
+        return
+    with pytest.raises(InputError, match=f"d_model {d_model} is not divisible by n_heads {n_heads}") as raised:
+        GPTConfig(d_model=d_model, n_heads=n_heads)
+    fitting = str(raised.value).partition("n_heads from [")[2].partition("]")[0]
+    assert all(d_model % int(h) == 0 for h in fitting.split(", ") if h)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_steps", 0), ("batch_size", 0), ("accumulate", 0), ("warmup_steps", -1), ("log_every", 0),
+        ("eval_every", -1), ("save_every", -1), ("seed", -1), ("seed", 2**63), ("threads", -1), ("threads", 100_000),
+        ("learning_rate", 0.0), ("learning_rate", math.nan), ("muon_learning_rate", -1.0), ("beta1", 1.0),
+        ("beta2", -0.1), ("beta2", math.nan), ("min_learning_rate", 1.5), ("weight_decay", -0.1),
+        ("weight_decay", math.nan), ("grad_clip", -1.0), ("grad_clip", math.nan), ("optimizer", "sgd"),
+        ("precision", "float16"),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_range_is_named_with_its_limit(field: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{field} is {value!r}; "):
+        TrainConfig(**{field: value})
+
+
+def test_every_problem_of_a_recipe_is_reported_at_once() -> None:
+    with pytest.raises(InputError) as raised:
+        TrainConfig(max_steps=0, batch_size=10, accumulate=4, learning_rate=-1, beta1=2, grad_clip=-1)
+    message = str(raised.value)
+    assert message.count("\n  - ") == 5
+    assert (
+        "batch_size 10 cannot be cut into 4 equal parts (accumulate): choose a batch_size that is a multiple" in message
+    )
+
+
+def test_the_limits_themselves_are_allowed() -> None:
+    TrainConfig(max_steps=1, batch_size=1, warmup_steps=0, weight_decay=0, grad_clip=0, beta1=0, min_learning_rate=1)
+    GPTConfig(vocab_size=1, context_length=1, n_layers=1, n_heads=1, d_model=1)
+
+
+@pytest.mark.parametrize(("typo", "meant"), [("storytelr", "storyteller"), ("tinny", "tiny"), ("gpt-2", "gpt2")])
+def test_an_unknown_preset_comes_with_the_nearest_name(typo: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"no preset '{typo}'; did you mean '{meant}'"):
+        preset(typo)
+    assert preset(meant) is PRESETS[meant]
+
+
+def test_a_name_near_nothing_comes_with_all_names() -> None:
+    assert nearest("xyz", ["tiny", "gpt2"]) == "choose from tiny, gpt2"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_config_survives_json(name: str) -> None:
+    config = PRESETS[name].model
+    assert model_config_from_json(to_json(config)) == config
+    assert model_config_from_json(to_json(config), vocab_size=77) == dataclasses.replace(config, vocab_size=77)
+    assert TrainConfig(**to_json(PRESETS[name].train)) == PRESETS[name].train
+
+
+def test_an_unknown_field_of_a_saved_model_is_named() -> None:
+    with pytest.raises(InputError, match="unknown field 'n_layer' in a model config; did you mean 'n_layers'"):
+        model_config_from_json({"n_layer": 2})

@@ -1,0 +1,95 @@
+"""What depends on the machine: devices, precision, threads."""
+
+import os
+import subprocess
+import sys
+import time
+from typing import cast
+
+import pytest
+import torch
+
+from minigpt.config import InputError, Precision
+from minigpt.runtime import (
+    autocast,
+    fastest_threads,
+    has_bfloat16_units,
+    pick_device,
+    pick_precision,
+    synchronize,
+)
+
+CPU = torch.device("cpu")
+
+
+def test_auto_takes_a_gpu_where_there_is_one() -> None:
+    assert pick_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert pick_device("cpu") == CPU
+
+
+# Unknown, empty, malformed, without data, of another vendor, and one that needs a package nobody has.
+@pytest.mark.parametrize("name", ["gpu", "", "cpu:-1", "meta", "hpu", "vulkan", "cuda:99"])
+def test_a_device_that_is_not_here_is_an_input_error(name: str) -> None:
+    with pytest.raises(InputError, match=f"device '{name}' cannot be used here .*; try auto or cpu") as raised:
+        pick_device(name)
+    assert "\n" not in str(raised.value)
+
+
+def test_precision_is_what_was_asked_for_or_what_the_machine_is_fast_at() -> None:
+    assert pick_precision("float32", CPU) == "float32"
+    assert pick_precision("bfloat16", CPU) == "bfloat16"
+    assert pick_precision("auto", CPU) == ("bfloat16" if has_bfloat16_units(CPU) else "float32")
+
+
+def test_bfloat16_units_are_found_by_their_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    for answers in ((False, False), (True, False), (False, True)):
+        for name, answer in zip(names, answers, strict=True):
+            monkeypatch.setattr(torch.cpu, name, lambda answer=answer: answer, raising=False)
+        assert has_bfloat16_units(CPU) == any(answers)
+    for name in names:
+        monkeypatch.delattr(torch.cpu, name)
+    assert not has_bfloat16_units(CPU), "where torch cannot tell, float32 is the safe answer"
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_autocast_runs_matrix_products_in_the_precision(precision: str, dtype: torch.dtype) -> None:
+    layer = torch.nn.Linear(4, 4)
+    with autocast(CPU, cast(Precision, precision)):
+        assert layer(torch.ones(2, 4)).dtype == dtype
+    assert layer.weight.dtype == torch.float32
+
+
+def test_the_fastest_number_of_threads_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that says how long each number of threads takes."""
+    took = {1: 5.0, 2: 3.0, 4: 1.0, 6: 2.0}
+    now = 0.0
+    tried: list[int] = []
+
+    def work() -> None:
+        nonlocal now
+        tried.append(torch.get_num_threads())
+        now += took[torch.get_num_threads()] + (100 if tried.count(tried[-1]) == 1 else 0)  # a new pool starts slowly
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    before = torch.get_num_threads()
+    assert fastest_threads(work) == 4
+    assert sorted(set(tried)) == [1, 2, 4, 6]
+    assert torch.get_num_threads() == before
+
+
+def test_waiting_threads_do_not_spin_for_long() -> None:
+    """The setting has to be there before torch loads, and the user's own wins."""
+    program = "import minigpt.runtime, os; print(os.environ['GOMP_SPINCOUNT'])"
+    for given, used in ((None, "10000"), ("7", "7")):
+        environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
+        seen = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+            env=environment | ({"GOMP_SPINCOUNT": given} if given else {}),
+        )  # fmt: skip
+        assert seen.stdout.strip() == used
+
+
+def test_synchronize_has_nothing_to_wait_for_on_a_cpu() -> None:
+    synchronize(CPU)
