@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 from pathlib import Path
 
 import torch
@@ -27,7 +28,8 @@ of the story world (`minigpt.stories`). For lessons and tests; it knows nothing 
 | shape | {n_layers} layers, {n_heads} heads, d_model {d_model}, context {context_length} |
 | vocabulary | {vocab_size} tokens, byte-level BPE |
 | training | {steps:,} steps of {batch_size} stories, none seen twice; {optimizer}, {precision}, {threads} threads |
-| time | {minutes:.1f} minutes on {machine} |
+| time | {minutes:.0f} minutes at the speed of its last 1,000 steps ({rate:,.0f} tokens/s) on {machine} |
+| | {minutes_in_all:.0f} minutes in all; where this is more, other programs used the machine |
 | command | `make storyteller` |
 | torch | {torch} |
 
@@ -75,6 +77,11 @@ def main() -> None:
     kept = [line for line in log if line["step"] % 10 == 0 or line["step"] in (1, found.step)]
     (folder / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
     train = found.run["train"]
+    rate = statistics.median(line["tokens_per_second"] for line in log[-1000:])
+    before = [0.0, *(line["seconds"] for line in log)]
+    n_tokens = sum(
+        line["tokens_per_second"] * (line["seconds"] - start) for line, start in zip(log, before[:-1], strict=True)
+    )
     card = CARD.format(
         **vars(found.model_config),
         **report,
@@ -85,7 +92,9 @@ def main() -> None:
         precision=found.run["precision"],
         threads=found.run["threads"],
         torch=torch.__version__,
-        minutes=log[-1]["seconds"] / 60,
+        rate=rate,
+        minutes=n_tokens / rate / 60,
+        minutes_in_all=log[-1]["seconds"] / 60,
         machine=machine(),
         held_out=data.held_out,
         samples=samples,

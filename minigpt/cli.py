@@ -3,6 +3,7 @@
 Every command prints for people, or one JSON object with `--json`. Bad input gives one message and exit status 2.
 """
 
+import io
 import json
 import os
 import platform
@@ -285,6 +286,8 @@ def _train_defaults(arguments: list[str]) -> Train:
         from minigpt import checkpoint
 
         saved, _ = checkpoint.newest_good(known.out)
+        if not saved.run:
+            raise InputError(f"{str(saved.folder)!r} does not say how it was trained, so it cannot be resumed")
         spec = saved.run["data"]
         defaults = replace(
             defaults, data=spec["name"], tokenizer=spec.get("tokenizer", "auto"),
@@ -445,6 +448,9 @@ def _help() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit status: 0 done, 2 bad input, 130 stopped by Ctrl-C."""
     arguments = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for a terminal or file that cannot hold every character
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0

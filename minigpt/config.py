@@ -47,8 +47,7 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         sizes = {
-            name: getattr(self, name)
-            for name in ("vocab_size", "context_length", "n_layers", "n_heads", "d_model")
+            name: getattr(self, name) for name in ("vocab_size", "context_length", "n_layers", "n_heads", "d_model")
         }
         problems = [f"{name} is {size}; it must be at least 1" for name, size in sizes.items() if size < 1]
         if self.n_heads >= 1 and self.d_model >= 1 and self.d_model % self.n_heads:
@@ -171,8 +170,14 @@ PRESETS: dict[str, Preset] = {
         data="stories",
         model=GPTConfig(vocab_size=2048, context_length=192, n_layers=3, n_heads=4, d_model=144),
         train=TrainConfig(
-            max_steps=8000, batch_size=32, optimizer="muon", learning_rate=8e-3, muon_learning_rate=0.04,
-            weight_decay=0.0, eval_every=1000, save_every=1000,
+            max_steps=8000,
+            batch_size=32,
+            optimizer="muon",
+            learning_rate=8e-3,
+            muon_learning_rate=0.04,
+            weight_decay=0.0,
+            eval_every=1000,
+            save_every=1000,
         ),  # fmt: skip
     ),
     # Seconds, not minutes: for a first look and for tests.

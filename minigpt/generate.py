@@ -15,7 +15,7 @@ from minigpt.model import GPT
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """Logits (B, V) with all but the k largest at minus infinity (Fan et al. 2018, section 5.4).
+    """Logits (B, V) with all but the k largest at minus infinity (Fan et al. 2018).
 
     Tokens that tie with the k-th stay, so that the result does not depend on the order of the vocabulary.
     """
@@ -105,8 +105,9 @@ def generate(
 ) -> list[list[int]]:
     """Continue a prompt `num` times.
 
-    Sample i depends on the seed and on i alone: not on `num`, on max_new_tokens, or on when other samples stop. With
-    and without the cache the logits are equal up to rounding, and so are the samples.
+    Sample i depends on the seed and on i alone: not on `num`, max_new_tokens or the cache, nor on when others stop. One
+    exception: each of these may change the order of additions and so the last digit of a logit, which can turn a draw
+    that was as close as that.
 
     Text longer than the context: the model reads the last context_length tokens, as a text of their own. Every token
     then stands at another position and gets another position vector, so no cached key is valid any more, and each

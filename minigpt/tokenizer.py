@@ -404,6 +404,6 @@ def load_tokenizer(path: FilePath) -> Tokenizer:
                 raise InputError(f"its {key!r} is not what the rest of it says")
     except OSError as problem:
         raise InputError(f"cannot read the tokenizer {path}: {problem.strerror}. Check the path.") from problem
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise InputError(f"{path} is not a tokenizer as minigpt saves it: {problem}. Restore it.") from problem
     return tokenizer

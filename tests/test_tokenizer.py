@@ -464,7 +464,7 @@ def test_changed_characters(characters: Any, tmp_path: Path):
         load_tokenizer(path)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00\xff\xfe", b"[]", b"null", b"3", b'"bpe"', b"low lower"])
+@pytest.mark.parametrize("data", [b"", b"\x00\xff\xfe", b"[" * 100_000, b"[]", b"null", b"3", b'"bpe"', b"low lower"])
 def test_not_a_tokenizer_file(data: bytes, tmp_path: Path):
     path = tmp_path / "tokenizer.json"
     path.write_bytes(data)

@@ -137,8 +137,8 @@ for word, count in after_the.items():
 
 # %% [markdown]
 # Two neighbouring words are a **bigram**, and a table of such shares for all words is a **bigram model**. The idea is
-# old: Markov counted pairs of letters in *Eugene Onegin* by hand in 1913, and Shannon wrote English-like text with counted
-# pairs in 1948.
+# old: in 1913 Markov counted by hand how vowels and consonants follow each other in *Eugene Onegin*, and in 1948 Shannon wrote
+# English-like text with counted pairs.
 #
 # ### Exercise 1 · the whole table (★☆☆, 10 min)
 #
@@ -486,8 +486,8 @@ assert len(ids) > len(text.split())
 # kite. What comes out continues texts. Ask it a question, and it may well continue with more questions.
 #
 # **Fine-tuning** goes on with a much smaller set of chosen texts, such as questions with good answers, and turns the continuer into
-# something that does a task or answers. Radford et al. (2018) introduced the pair under these names for Transformers; Ouyang et al.
-# (2022) fine-tuned GPT-3 with people's ratings to follow instructions. The game and the loss stay the same in the simplest kind of
+# something that does a task or answers. Dai and Le (2015) did both with recurrent networks, Radford et al. (2018) with a
+# Transformer; Ouyang et al. (2022) fine-tuned GPT-3 with people's ratings to follow instructions. The game and the loss stay the same in the simplest kind of
 # fine-tuning, and the texts change. This course pre-trains in lesson 10.
 
 # %% [markdown]
@@ -506,10 +506,12 @@ assert len(ids) > len(text.split())
 # - Shannon 1951, Prediction and Entropy of Printed English (https://doi.org/10.1002/j.1538-7305.1951.tb01366.x)
 # - Bengio et al. 2003, A Neural Probabilistic Language Model (https://www.jmlr.org/papers/v3/bengio03a.html)
 # - Bahdanau, Cho, Bengio 2014, Neural Machine Translation by Jointly Learning to Align and Translate (https://arxiv.org/abs/1409.0473)
+# - Dai and Le 2015, Semi-supervised Sequence Learning (https://arxiv.org/abs/1511.01432)
 # - Vaswani et al. 2017, Attention Is All You Need (https://arxiv.org/abs/1706.03762)
 # - Radford et al. 2018, Improving Language Understanding by Generative Pre-Training (https://openai.com/research/language-unsupervised)
 # - Radford et al. 2019, Language Models are Unsupervised Multitask Learners (https://openai.com/research/better-language-models)
 # - Brown et al. 2020, Language Models are Few-Shot Learners (https://arxiv.org/abs/2005.14165)
 # - Ouyang et al. 2022, Training language models to follow instructions with human feedback (https://arxiv.org/abs/2203.02155)
 #
-# **Next** Lesson 2, tokenization: how text becomes token ids (planned). Lesson 10 trains the storyteller.
+# **Next** Lesson 2, tokenization, is planned: how text becomes token ids. Until then, go on to
+# [lesson 10](10_training_on_a_cpu.ipynb), which trains the storyteller.
