@@ -95,8 +95,10 @@ def grade(texts: list[str]) -> Grade:
     )
 
 
-def sample_stories(model: GPT, tokenizer: Tokenizer, count: int, seed: int = 0, at_once: int = 100) -> list[str]:
-    """`count` stories at temperature 1, from an empty prompt."""
+def sample_stories(
+    model: GPT, tokenizer: Tokenizer, count: int, seed: int = 0, *, temperature: float = 1.0, at_once: int = 100
+) -> list[str]:
+    """`count` stories from an empty prompt."""
     end = tokenizer.end_of_text
     if end is None:
         raise InputError("this model's tokenizer has no end-of-text token, so it cannot start or end a story")
@@ -104,7 +106,9 @@ def sample_stories(model: GPT, tokenizer: Tokenizer, count: int, seed: int = 0, 
     while len(texts) < count:
         number = min(at_once, count - len(texts))
         room = model.config.context_length - 1
-        samples = generate(model, [end], room, num=number, stop_token=end, seed=seed + len(texts))
+        samples = generate(
+            model, [end], room, num=number, temperature=temperature, stop_token=end, seed=seed + len(texts)
+        )
         texts += [tokenizer.decode(ids) for ids in samples]
     return texts
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from minigpt import data as data_module
 from minigpt import stories
+from minigpt.checkpoint import load_model
 from minigpt.config import IGNORE, InputError
 from minigpt.data import StoryData, TextData, load_data, prepare_text, read_text
 from minigpt.tokenizer import BPETokenizer, CharTokenizer
@@ -114,6 +115,27 @@ def test_a_story_that_does_not_fit_is_named_with_the_limit() -> None:
     assert list(StoryData(story_tokenizer(), longest + 1, 20).batches("val", 20))[0][0].shape[1] == longest + 1
     with pytest.raises(InputError, match=f"a story of {longest} tokens does not fit into context_length {longest}:"):
         list(StoryData(story_tokenizer(), longest, 20).batches("val", 20))
+
+
+def test_no_story_is_too_long_for_the_bundled_model() -> None:
+    """The longest wording of each sentence with the longest word in each slot: tokens never reach over a space."""
+    tokenizer, world = data_module.storyteller_tokenizer(), stories.world()
+
+    def tokens(text: str) -> int:
+        return len(tokenizer.encode(text))
+
+    def longest(variant: list[str | stories.Slot]) -> int:
+        words = [[p] if isinstance(p, str) else [p.fill(row) for row in world.all_rows(p.fact)] for p in variant]
+        text = [" ", *(choices[0] for choices in words)]
+        for i, choices in enumerate(words, start=1):
+            text[i] = max((tokens("".join([*text[:i], word, *text[i + 1 :]])), word) for word in choices)[1]
+        return tokens("".join(text))
+
+    context_length = load_model()[0].config.context_length
+    for plot, names in world.plots.items():
+        assert sum(max(map(longest, world.sentences[name])) for name in names) + 1 <= context_length, plot
+    seen = max(tokens(stories.draw(0, i).text) + 1 for i in range(500))
+    assert 100 < seen <= context_length, "with the token that ends it"
 
 
 def test_stories_need_an_end_of_text_token() -> None:

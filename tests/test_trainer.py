@@ -470,7 +470,7 @@ def test_a_killed_process_goes_on_as_if_nothing_had_happened(tmp_path: Path, mon
     flags = (
         "--preset tiny --data text.txt --tokenizer char --context-length 16 --d-model 16 --dropout 0.2 --optimizer muon"
     )
-    flags += " --max-steps 60 --warmup-steps 5 --save-every 7 --threads 1 --precision float32 --seed 3"
+    flags += " --max-steps 60 --warmup-steps 5 --save-every 7 --threads 1 --precision float32 --seed 3 --device cpu"
     assert main(["train", *flags.split(), "--out", "whole"]) == 0
 
     command = [sys.executable, "-m", "minigpt.cli", "train"]
@@ -483,7 +483,7 @@ def test_a_killed_process_goes_on_as_if_nothing_had_happened(tmp_path: Path, mon
         assert process.returncode == -signal.SIGKILL, process.stderr.read() if process.stderr else ""
     assert 12 <= metrics.read_bytes().count(b"\n") < 60
 
-    again = subprocess.run([*command, "--out", "killed", "--resume"], capture_output=True, text=True)
+    again = subprocess.run([*command, "--out", "killed", "--resume", "--device", "cpu"], capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     went_on = re.search(r"going on with killed: .* step (\d+) of 60", again.stdout)
     assert went_on is not None and int(went_on[1]) in range(7, 60, 7)

@@ -44,7 +44,7 @@ model, tokenizer = load_model("storyteller")
 model = model.double()  # more digits than a GPT needs, so that every computer writes the same story
 
 START = tokenizer.special_tokens[END_OF_TEXT]  # the token that stands before and after each story
-written = generate(model, [START], max_new_tokens=190, stop_token=START, seed=3)[0]
+written = generate(model, [START], max_new_tokens=190, stop_token=START, seed=4)[0]
 print(textwrap.fill(tokenizer.decode(written), 100))
 
 # %% [markdown]
@@ -262,7 +262,7 @@ for (word, following), p in zip(steps, said, strict=True):
 # unit is the *nat*.
 
 # %%
-costs = [-math.log(p) for p in said]
+costs = [math.log(1 / p) for p in said]  # ln(1/p) = -ln p
 loss = sum(costs) / len(costs)
 print("costs:", [f"{cost:.4f}" for cost in costs])
 print(f"loss:  ({' + '.join(f'{cost:.4f}' for cost in costs)}) / {len(costs)} = {loss:.4f} nats per token")
