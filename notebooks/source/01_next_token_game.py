@@ -276,7 +276,7 @@ print(f"product of the probabilities: {math.prod(said):.4f}, and e^-(3 × loss) 
 # %% tags=["package:minigpt.evaluate.perplexity"]
 def perplexity(loss: float) -> float:
     """e^loss: the number of equally likely tokens that would be as hard to guess."""
-    return math.exp(loss)
+    return math.exp(loss) if loss < 700 else math.inf  # e^710 is more than a float can hold
 
 
 # %%
