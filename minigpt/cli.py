@@ -281,7 +281,15 @@ def _train_defaults(arguments: list[str]) -> Train:
     except argparse.ArgumentError as error:
         raise InputError(str(error)) from None
     chosen = preset(known.preset)
-    defaults = Train(known.preset, chosen.data, known.out, known.resume, model=chosen.model, train=chosen.train)
+    defaults = Train(
+        known.preset,
+        chosen.data,
+        known.out,
+        known.resume,
+        tokenizer=chosen.tokenizer,
+        model=chosen.model,
+        train=chosen.train,
+    )
     if known.resume and not {"-h", "--help"} & set(arguments):
         from minigpt import checkpoint
 

@@ -161,6 +161,7 @@ class Preset:
     data: str
     model: GPTConfig
     train: TrainConfig
+    tokenizer: Literal["auto", "char", "bpe"] = "auto"
 
 
 PRESETS: dict[str, Preset] = {
@@ -191,6 +192,7 @@ PRESETS: dict[str, Preset] = {
         data="shakespeare",
         model=GPTConfig(vocab_size=65, context_length=64, n_layers=4, n_heads=4, d_model=128, bias=False),
         train=TrainConfig(max_steps=2000, batch_size=12, learning_rate=1e-3, min_learning_rate=0.1, eval_every=500),
+        tokenizer="char",
     ),
     # GPT-2's smallest model with nanoGPT's optimiser settings; for a GPU.
     "gpt2": Preset(

@@ -7,12 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minigpt.attention import CausalSelfAttention
-from minigpt.config import GPTConfig, InputError
+from minigpt.config import IGNORE, GPTConfig, InputError
 from minigpt.feed_forward import FeedForward
 from minigpt.kv_cache import KVCache
-
-IGNORE = -100
-"""A target that does not count: padding, or text that is given and not to be learned."""
 
 
 class TransformerBlock(nn.Module):

@@ -186,6 +186,14 @@ def test_train_writes_metrics_and_checkpoints(text_run: Path) -> None:
     assert found.run["train"]["learning_rate"] == PRESETS["tiny"].train.learning_rate
 
 
+def test_a_preset_brings_its_tokenizer(call: Call, world: Path) -> None:
+    text = "To be, or not to be. " * 200
+    (world / "own.txt").write_text(text, encoding="utf-8")
+    flags = ("--data", "own.txt", "--out", "own", "--max-steps", 1, "--threads", 1)
+    assert call("train", "--preset", "shakespeare-char", *flags)[0] == 0
+    assert checkpoint.newest_good(world / "own")[0].tokenizer.vocab_size == len(set(text))
+
+
 def test_resume_takes_over_every_flag(call: Call, text_run: Path, world: Path) -> None:
     shutil.copytree(text_run, world / "longer")
     status, out, _ = call("train", "--out", "longer", "--resume")

@@ -11,9 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from minigpt.config import PRESETS, GPTConfig, InputError
+from minigpt.config import IGNORE, PRESETS, GPTConfig, InputError
 from minigpt.kv_cache import KVCache
-from minigpt.model import GPT, IGNORE, flops_per_token, next_token_loss, parameter_count
+from minigpt.model import GPT, flops_per_token, next_token_loss, parameter_count
 
 SMALL = GPTConfig(vocab_size=23, context_length=11, n_layers=2, n_heads=3, d_model=12)
 SHAPES = [

@@ -259,7 +259,7 @@ check.warmup_stable_decay(warmup_stable_decay)
 weight = nn.Parameter(torch.zeros(2))
 weight.grad = torch.tensor([3.0, 4.0])
 length = nn.utils.clip_grad_norm_([weight], max_norm=1.0)
-print(f"length {length:.1f}, clipped to {weight.grad.tolist()}")
+print(f"length {length:.1f}, clipped to {[f'{g:.4f}' for g in weight.grad.tolist()]}")
 assert torch.allclose(weight.grad, torch.tensor([0.6, 0.8]))
 
 # %% [markdown]
@@ -348,8 +348,8 @@ for name in ("adamw", "muon"):
 plots.training_curves(races, x="seconds")
 
 # %% [markdown]
-# The two lines start at the same loss. By the end Muon is ahead, and it is so at equal seconds, in spite of the dearer step. The times
-# differ from machine to machine; that the lower line is Muon's is checked here at equal *steps*:
+# The two lines start at the same loss. In the run on this page Muon ends ahead, also at equal seconds and in spite of its dearer step.
+# The times differ from machine to machine; what is checked here is that Muon is ahead after equal *steps*:
 
 # %%
 assert races["muon"][-1]["loss"] < races["adamw"][-1]["loss"]
