@@ -282,7 +282,8 @@ class TestLab:
         assert call("lab", *([lesson] if lesson else []), "--port", 9999)[0] == 7
         (command, options) = self.calls[0]
         assert command[:4] == [sys.executable, "-m", "jupyterlab", "--port=9999"]
-        assert command[-1] == str(Path("notebooks") / f"{opened}.ipynb") and options["cwd"] == course
+        assert command[-1] == f"--LabApp.default_url=/lab/tree/notebooks/{opened}.ipynb" and options["cwd"] == course
+        assert f"--ServerApp.root_dir={course}" in command, "the pictures of a lesson are outside its folder"
 
     def test_without_a_display_it_prints_the_address(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
         for display in (None, ":0"):
