@@ -137,7 +137,7 @@ def lab(lesson: Positional[str] = "01_next_token_game", port: int = 8888) -> int
         command.append("--allow-root")  # in a container there is often no other user
     # Jupyter finds labconfig/ there, which switches its question about news off: a lesson needs no network.
     environment = os.environ | {"JUPYTER_CONFIG_PATH": str(roots[0])}
-    # A file as argument would make its folder the root, and then the lessons' pictures, one folder up, are out of reach.
+    # A file as argument would make its folder the root, and the pictures of the lessons, one folder up, out of reach.
     command.append(f"--ServerApp.root_dir={roots[0]}")
     command.append(f"--LabApp.default_url=/lab/tree/notebooks/{found[0].name}")
     return subprocess.call(command, cwd=roots[0], env=environment)
