@@ -165,7 +165,7 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    # The bundled model: a million parameters that master the story world on two CPU cores. No weight decay: it guards
+    # The bundled model: a million parameters for the story world, trained on two CPU cores. No weight decay: it guards
     # against learning by heart, and here no story comes twice.
     "storyteller": Preset(
         data="stories",
@@ -179,7 +179,7 @@ PRESETS: dict[str, Preset] = {
             weight_decay=0.0,
             eval_every=1000,
             save_every=1000,
-        ),  # fmt: skip
+        ),
     ),
     # Seconds, not minutes: for a first look and for tests.
     "tiny": Preset(

@@ -367,7 +367,7 @@ assert races["muon"][-1]["loss"] < races["adamw"][-1]["loss"]
 # minigpt train --preset storyteller --out run
 # ```
 #
-# We make two changes so that it takes minutes: two blocks instead of three, because a shallower model learns faster at first, and
+# We change a little so that it takes minutes: two narrower blocks instead of three, because a shallower model learns faster at first, and
 # far fewer steps, each with half as many stories. One thread is enough for so small a model. On the way we look at it.
 
 # %%
