@@ -31,7 +31,7 @@ figures: .venv/.dev
 # Train the bundled model again, measure it, and put it into the package
 storyteller: .venv/.lab
 	$(BIN)/minigpt tokenizer --train stories --out minigpt/storyteller/tokenizer.json
-	$(BIN)/minigpt train --preset storyteller --threads 2 --out runs/storyteller
+	$(BIN)/minigpt train --preset storyteller --threads 1 --out runs/storyteller
 	$(BIN)/python -m benchmarks.storyteller runs/storyteller
 
 # «dev» holds all of «lab». The import indexes the fonts and compiles what every lesson needs.

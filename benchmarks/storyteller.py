@@ -16,7 +16,7 @@ import torch
 from minigpt import checkpoint
 from minigpt.data import StoryData
 from minigpt.evaluate import evaluate
-from minigpt.trainer import read_metrics
+from minigpt.metrics import read_metrics
 
 CARD = """# storyteller
 

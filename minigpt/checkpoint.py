@@ -176,10 +176,11 @@ def newest_good(run_folder: Path) -> tuple[Checkpoint, list[str]]:
     raise InputError(f"{str(run_folder)!r} has no checkpoint that can be used{':' if detail else ''}{detail}")
 
 
-def keep_newest(run_folder: Path, count: int) -> None:
-    """Delete all but the newest `count` checkpoints of a run."""
+def keep_newest(run_folder: Path, count: int, best: int = 0) -> None:
+    """Delete all but the newest `count` checkpoints of a run, and that of step `best`."""
     for folder in sorted((run_folder / "checkpoints").glob("step-" + "[0-9]" * 8))[:-count]:
-        shutil.rmtree(folder)
+        if folder != checkpoint_folder(run_folder, best):
+            shutil.rmtree(folder)
 
 
 def find(name: str) -> tuple[Checkpoint, list[str]]:

@@ -23,7 +23,12 @@ from tyro.conf import OmitArgPrefixes, Positional
 from minigpt.config import GPTConfig, InputError, TrainConfig, nearest, preset
 
 if TYPE_CHECKING:
+    import torch
+
     from minigpt.checkpoint import Checkpoint
+
+STOPPED = 75
+"""Exit status of a training that stopped early with a checkpoint (a signal, --max-minutes): BSD's «try again»."""
 
 # The commands import what they need themselves: `minigpt --help` should not wait for torch.
 
@@ -279,6 +284,7 @@ def _train_defaults(arguments: list[str]) -> Train:
     scan.add_argument("--preset", default="storyteller")
     scan.add_argument("--out", type=Path, default=Path("run"))
     scan.add_argument("--resume", action="store_true")
+    scan.add_argument("--device", default="auto")
     try:
         known, _ = scan.parse_known_args(arguments)
     except argparse.ArgumentError as error:
@@ -293,7 +299,9 @@ def _train_defaults(arguments: list[str]) -> Train:
         model=chosen.model,
         train=chosen.train,
     )
-    if known.resume and not {"-h", "--help"} & set(arguments):
+    if {"-h", "--help"} & set(arguments):
+        return defaults
+    if known.resume:
         from minigpt import checkpoint
 
         saved, _ = checkpoint.newest_good(known.out)
@@ -304,36 +312,48 @@ def _train_defaults(arguments: list[str]) -> Train:
             defaults, data=spec["name"], tokenizer=spec.get("tokenizer", "auto"),
             model=saved.model_config, train=TrainConfig(**saved.run["train"]),
         )  # fmt: skip
+    else:
+        from minigpt import runtime
+
+        if runtime.pick_device(known.device).type == "cuda":
+            defaults = replace(defaults, train=replace(defaults.train, compile=True))
     return defaults
 
 
 def train(arguments: Train) -> int:
     """Train a model, or go on with a run."""
     from minigpt import runtime
-    from minigpt.data import load_data
-    from minigpt.trainer import Trainer
 
     device = runtime.pick_device(arguments.device)
+    with runtime.processes(device):
+        return _train(arguments, device)
+
+
+def _train(arguments: Train, device: "torch.device") -> int:
+    from minigpt.data import load_data
+    from minigpt.runtime import rank
+    from minigpt.trainer import Trainer
+
     source = load_data(arguments.data, arguments.model.context_length, arguments.tokenizer, arguments.model.vocab_size)
     # The data's tokenizer knows how many tokens there are.
     model_config = replace(arguments.model, vocab_size=source.tokenizer.vocab_size)
     if arguments.resume:
         trainer = Trainer.resume(arguments.out, source, model_config, arguments.train, device)
-        if trainer.step >= arguments.train.max_steps:
-            print(f"{arguments.out} is finished: {trainer.step} steps are done. To train longer, raise --max-steps")
-            return 0
     else:
         trainer = Trainer(model_config, arguments.train, source, device, arguments.out)
+    say = print if rank() == 0 else lambda message: None
+    max_steps = arguments.train.max_steps
+    if trainer.step >= max_steps:
+        say(f"{arguments.out} is finished: {trainer.step} steps are done. To train longer, raise --max-steps")
+        return 0
     size = sum(parameter.numel() for parameter in trainer.model.parameters())
-    print(
-        f"{'going on with' if trainer.step else 'training'} {arguments.out}: {size:,} parameters on {device}, "
-        f"{trainer.precision}, {trainer.threads} threads, step {trainer.step} of {arguments.train.max_steps}"
-    )
-    finished = trainer.run()
-    if not finished:
-        print(f"stopped after step {trainer.step}; go on with: minigpt train --out {arguments.out} --resume")
-        return 130
-    print(f"done. Try: minigpt generate --model {arguments.out}    minigpt evaluate --model {arguments.out}")
+    doing = "going on with" if trainer.step else "training"
+    say(trainer.choices())
+    say(f"{doing} {arguments.out}: {size:,} parameters, step {trainer.step} of {max_steps}")
+    if not trainer.run():
+        say(f"stopped after step {trainer.step}; go on with: minigpt train --out {arguments.out} --resume")
+        return STOPPED
+    say(f"done. Try: minigpt generate --model {arguments.out}    minigpt evaluate --model {arguments.out}")
     return 0
 
 
@@ -457,7 +477,7 @@ def _help() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return its exit status: 0 done, 2 bad input, 130 stopped by Ctrl-C."""
+    """Run a command and return its exit status: 0 done, 2 bad input, 75 training stopped early, 130 Ctrl-C."""
     arguments = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -478,7 +498,3 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

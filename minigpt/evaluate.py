@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
@@ -10,7 +11,7 @@ from minigpt.config import IGNORE, InputError, Precision
 from minigpt.data import Data, StoryData
 from minigpt.generate import generate
 from minigpt.model import GPT, next_token_loss
-from minigpt.runtime import autocast
+from minigpt.runtime import autocast, rank, sum_over_processes, world_size
 from minigpt.tokenizer import Tokenizer
 
 
@@ -18,7 +19,8 @@ from minigpt.tokenizer import Tokenizer
 def mean_loss(model: GPT, data: Data, split: str, *, batch_size: int = 64, precision: Precision = "float32") -> float:
     """Mean loss over every token of a split, in nats per token.
 
-    A sum over all targets divided by their number: padding does not count, and the batch size makes no difference.
+    A sum over all targets divided by their number: padding does not count, and the batch size makes no difference. Of
+    several processes, each measures its share of the batches, and all get the same result.
 
     Raises:
         InputError: for a split that the data does not have.
@@ -26,14 +28,15 @@ def mean_loss(model: GPT, data: Data, split: str, *, batch_size: int = 64, preci
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    total, count = torch.zeros((), dtype=torch.float64, device=device), 0
-    for inputs, targets in data.batches(split, batch_size):
+    sums = torch.zeros(2, dtype=torch.float64, device=device)  # of the losses, and of how many they are
+    for inputs, targets in islice(data.batches(split, batch_size), rank(), None, world_size()):
         with autocast(device, precision):
             logits = model(inputs.to(device))
-        total += next_token_loss(logits, targets.to(device), n_targets=1)
-        count += int((targets != IGNORE).sum())
+        sums[0] += next_token_loss(logits, targets.to(device), n_targets=1)
+        sums[1] += int((targets != IGNORE).sum())
     model.train(was_training)
-    return total.item() / count
+    total, count = sum_over_processes(sums).tolist()
+    return float(total / count)
 
 
 def perplexity(loss: float) -> float:

@@ -1,14 +1,18 @@
-"""All that depends on the machine: device, precision, threads and seeds."""
+"""All that depends on the machine: device, precision, threads, memory, and the processes of a run."""
 
 import contextlib
 import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 # An OpenMP thread that waits by spinning blocks the core another process needs; this bounds it. Read when torch loads.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import torch
+import torch.distributed as dist
+from torch import Tensor
 
 from minigpt.config import InputError, Precision
 
@@ -16,11 +20,15 @@ from minigpt.config import InputError, Precision
 def pick_device(name: str = "auto") -> torch.device:
     """The device called `name`; "auto" takes a CUDA GPU where there is one, else the CPU.
 
+    Of several processes on one machine, each takes the GPU of its own number.
+
     Raises:
         InputError: for a device that this machine or this build of torch does not have.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, ImportError) as error:
@@ -39,17 +47,19 @@ def has_bfloat16_units(device: torch.device) -> bool:
 
 
 def pick_precision(name: Precision, device: torch.device) -> Precision:
-    """ "float32" or "bfloat16": "auto" takes bfloat16 where the device has units for it."""
+    """What "auto" means here: bfloat16 where the device has units for it, float16 on older GPUs, else float32."""
     if name != "auto":
         return name
-    return "bfloat16" if has_bfloat16_units(device) else "float32"
+    if has_bfloat16_units(device):
+        return "bfloat16"
+    return "float16" if device.type == "cuda" else "float32"
 
 
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[None]:
     """Mixed precision (Micikevicius et al. 2018): weights stay in float32, matrix products run in `precision`."""
     if precision == "float32":
         return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=getattr(torch, precision))
 
 
 def fastest_threads(work: Callable[[], object], repeats: int = 3) -> int:
@@ -78,3 +88,85 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has done all it was told, so that a clock read next tells the truth."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+# Peak arithmetic of matrix products, dense, in FLOP/s, as NVIDIA's data sheets have it.
+_PEAKS: dict[str, dict[Precision, float]] = {
+    "A100": {"bfloat16": 312e12, "float16": 312e12},
+    "H100 80GB HBM3": {"bfloat16": 989e12, "float16": 989e12},
+    "H200": {"bfloat16": 989e12, "float16": 989e12},
+    "L4": {"bfloat16": 121e12, "float16": 121e12},
+    "T4": {"float16": 65e12},
+    "V100": {"float16": 125e12},
+}
+
+
+def peak_flops(device: torch.device, precision: Precision) -> float | None:
+    """The most floating-point operations a second that this device is sold as doing, or None where that is not known.
+
+    Data sheets often print the figure for sparse matrices, twice as large; ours are dense.
+    """
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peaks.get(precision) for key, peaks in _PEAKS.items() if re.search(rf"\b{key}\b", name)), None)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most bytes held at once so far: by the allocator of a GPU, or by this process; None where nobody counts."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if os.uname().sysname == "Darwin" else 1024 * used  # macOS counts bytes, Linux kilobytes
+
+
+def rank() -> int:
+    """Which of the run's processes this is, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes work on this run."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+@contextlib.contextmanager
+def processes(device: torch.device) -> Iterator[None]:
+    """Join the other processes that torchrun has started, for as long as the block lasts; alone, do nothing.
+
+    NCCL connects GPUs, gloo CPUs. A process that waits for a dead one gets an error after ten minutes at the latest;
+    torchrun, which sees the death, stops the others within seconds.
+
+    Raises:
+        InputError: when the processes lose each other.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    try:
+        dist.init_process_group(backend, timeout=timedelta(minutes=10))
+        yield
+    except RuntimeError as error:
+        if not any(word in str(error).lower() for word in ("gloo", "nccl", "connection", "timed out", "peer")):
+            raise
+        raise InputError(
+            f"process {os.environ.get('RANK')} lost the others ({str(error).splitlines()[0]}): one of them has died, "
+            "and its own message says why. The last checkpoint is sound: go on with --resume"
+        ) from None
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """The sum of what every process holds, in place; the same on each of them."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values

@@ -1,52 +1,49 @@
-"""The training loop.
+"""The training loop, for one process or many.
 
 A run's folder holds `metrics.jsonl`, one line a step, and `checkpoints/`. A resumed run goes on as if it had never
-stopped: the batch is a function of the step, and the checkpoint holds everything else that changes.
+stopped: the batch and dropout are functions of the step, and the checkpoint holds everything else that changes.
+
+Several processes (torchrun) compute parts of the same global batch. Every process ends each step with the same weights,
+so the first one alone writes and prints.
 """
 
-import json
+import contextlib
+import math
 import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from minigpt import checkpoint as checkpoints
+from minigpt import metrics, runtime
 from minigpt.config import IGNORE, GPTConfig, InputError, TrainConfig, to_json
 from minigpt.data import Data
 from minigpt.evaluate import mean_loss
-from minigpt.model import GPT, next_token_loss
+from minigpt.metrics import StepResult
+from minigpt.model import GPT, flops_per_token, next_token_loss
 from minigpt.optim import learning_rate_at, make_optimizers, set_learning_rate
-from minigpt.runtime import autocast, fastest_threads, pick_precision, synchronize
+from minigpt.runtime import rank, world_size
 
+MAX_SKIPPED = 10
+"""So many steps in a row without a finite gradient end a run."""
 
-@dataclass(frozen=True)
-class StepResult:
-    """What one step of training measured."""
-
-    step: int
-    """How many steps are done; 1 after the first."""
-    loss: float
-    """Mean over the batch, in nats per token, before the step's update."""
-    gradient_norm: float
-    """Norm of the whole gradient before clipping."""
-    learning_rate: float
-    """Fraction of the peak."""
-    tokens_per_second: float
-    """Targets of this batch over the time this step took."""
-    seconds: float
-    """Time spent in training steps since the run began, across resumes; measurements and checkpoints not counted."""
+AS_SAVED = ("seconds", "loss_scale", "good_steps", "skipped", "best")
+"""Attributes of a trainer that a checkpoint keeps, besides the weights and the optimisers."""
 
 
 class Trainer:
-    """Trains a model on one CPU or GPU.
+    """Trains a model on CPUs or GPUs.
 
     Attributes that lessons read: `model`, `step`, `out`, `threads`, `precision`.
 
@@ -54,11 +51,11 @@ class Trainer:
         model_config: the shape of the model; made with `config.seed`.
         config: the recipe.
         data: where batches come from.
-        device: where to compute.
+        device: where this process computes.
         out: the run's folder, or None to keep nothing on disk.
 
     Raises:
-        InputError: when `out` already holds a run, or the data and the model do not fit together.
+        InputError: when `out` already holds a run, or the data, the model and the processes do not fit together.
     """
 
     def __init__(
@@ -74,8 +71,13 @@ class Trainer:
                 f"the tokenizer has {data.tokenizer.vocab_size} tokens, but the model's vocab_size is "
                 f"{model_config.vocab_size}: set vocab_size to {data.tokenizer.vocab_size} or more"
             )
+        if config.batch_size % (parts := world_size() * config.accumulate):
+            raise InputError(
+                f"batch_size {config.batch_size} cannot be cut into {parts} equal parts ({world_size()} processes, "
+                f"accumulate {config.accumulate}): choose a multiple of {parts}"
+            )
         if out is not None:
-            if (out / "checkpoints").exists() or (out / "metrics.jsonl").exists():
+            if (out / "checkpoints").exists() or (out / metrics.NAME).exists():
                 raise InputError(
                     f"{str(out)!r} already holds a run: add --resume to go on with it, or choose another --out"
                 )
@@ -89,13 +91,29 @@ class Trainer:
         self.out = out
         self.step = 0
         self.seconds = 0.0
-        self.precision = pick_precision(config.precision, self.device)
+        self.precision = runtime.pick_precision(config.precision, self.device)
+        # float16 has no numbers below 6e-8, so gradients are taken of a larger loss (Micikevicius et al. 2018, 3.2).
+        self.loss_scale = 2.0**16 if self.precision == "float16" else 1.0
+        self.good_steps = 0  # since that scale last had to be halved
+        self.skipped = 0  # steps in a row
+        self.best: dict[str, float] = {}  # step and val_loss of the best validation so far
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
         torch.manual_seed(config.seed)
         self.model = GPT(model_config).to(self.device)
         self.optimizers = make_optimizers(self.model, config)
         self.threads = config.threads or self._fastest_threads()
         torch.set_num_threads(self.threads)
-        torch.manual_seed(config.seed + 1)  # dropout's draws, whatever was drawn before
+        # What a step calls; it has the model's own parameters.
+        self.network: nn.Module = self.model
+        if config.compile:
+            self.network = torch.compile(self.model)  # type: ignore[assignment]
+        if world_size() > 1:
+            self.network = DistributedDataParallel(self.network)
+        self._ahead: tuple[int, Future[tuple[Tensor, Tensor, int, int]]] | None = None
+        self._pool = ThreadPoolExecutor(1)
+        self._stop_signal: int | None = None
+        self._deadline = math.inf
 
     @classmethod
     def resume(
@@ -120,9 +138,9 @@ class Trainer:
             InputError: when there is no such checkpoint, or another model, data set or optimiser was asked for.
         """
         saved, problems = checkpoints.newest_good(out)
-        for problem in problems:
+        for problem in problems if rank() == 0 else ():
             tqdm.write(f"passed over: {problem}")
-        if not saved.training:
+        if not saved.training and saved.step:
             raise InputError(
                 f"{str(saved.folder)!r} holds a model to use, not a run to resume: it has no optimiser state"
             )
@@ -149,50 +167,132 @@ class Trainer:
         trainer.model.load_state_dict(checkpoints.build_model(saved).state_dict())
         trainer._load_training_state(saved.training)
         trainer.step = saved.step
-        trainer.seconds = run["seconds"]
-        _cut_metrics(out / "metrics.jsonl", saved.step)
+        for name in AS_SAVED:
+            setattr(trainer, name, run[name])
+        if rank() == 0:
+            metrics.Metrics(out).cut(saved.step)
         return trainer
 
+    def choices(self) -> str:
+        """What this run computes with, and why."""
+        config, device = self.config, self.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+        asked = "as asked" if config.precision != "auto" else "the fastest that is safe here"
+        threads = "as asked or as before" if config.threads else "the fastest in a trial"
+        if not config.threads and (device.type != "cpu" or world_size() > 1):
+            threads = "this process's share of the cores"
+        return (
+            f"{world_size()} process{'es' * (world_size() > 1)} on {name}; {self.precision} ({asked})"
+            f"{' with TF32' * config.tf32}; {self.threads} thread{'s' * (self.threads > 1)} ({threads}); "
+            f"{'compiled (it pays on a GPU)' if config.compile else 'not compiled'}; fused AdamW"
+            f"{' and Muon' * ('muon' in self.optimizers)}; fused attention"
+        )
+
     def train_step(self) -> StepResult:
-        """One step: the batch's gradient, clipped, and one update of every parameter."""
+        """One step: the global batch's gradient, clipped, and one update of every parameter.
+
+        Raises:
+            InputError: when the GPU's memory does not suffice, or training diverges.
+        """
         start = time.perf_counter()
         config = self.config
-        self.model.train()
         fraction = learning_rate_at(self.step, config)
         set_learning_rate(self.optimizers, fraction)
-        inputs, targets = self.data.batch_at(self.step, config.batch_size, config.seed)
-        n_targets = int((targets != IGNORE).sum())
-        loss_sum = torch.zeros((), device=self.device)
-        for x, y in zip(inputs.chunk(config.accumulate), targets.chunk(config.accumulate), strict=True):
-            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
-            with autocast(self.device, self.precision):
-                logits = self.model(x)
-            # Divided by the whole batch's targets: the parts' gradients then add up to the whole batch's gradient.
-            loss = next_token_loss(logits, y, n_targets)
-            loss.backward()
-            loss_sum += loss.detach()
-        longest = config.grad_clip or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)
-        if not norm.isfinite():  # before the update, so that no checkpoint is ever spoiled
+        inputs, targets, n_targets, n_positions = self._batch()
+        try:
+            loss_sum = self._backward(inputs, targets, n_targets)
+        except torch.OutOfMemoryError:
+            rows = inputs.size(0) // config.accumulate
+            smaller = f"--accumulate {2 * config.accumulate} takes {rows // 2} at a time and gives the same gradient"
             raise InputError(
-                f"training diverged at step {self.step + 1}: loss {loss_sum.item():.4g}, gradient norm {norm.item()}. "
-                "Choose a smaller learning_rate or a longer warm-up; the last checkpoint is sound"
-            )
+                f"{rows} sequences at a time do not fit into the memory of {self.device}: "
+                + (smaller if rows % 2 == 0 else "choose a smaller model, batch_size or context_length")
+            ) from None
+        loss = runtime.sum_over_processes(loss_sum).item()
+        parameters = list(self.model.parameters())
+        if self.loss_scale != 1:
+            torch._foreach_div_([p.grad for p in parameters if p.grad is not None], self.loss_scale)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, config.grad_clip or math.inf).item()
+        updated = math.isfinite(norm) and math.isfinite(loss)  # the same on every process, which all hold the sums
         for optimizer in self.optimizers.values():
-            optimizer.step()
+            if updated:  # otherwise no weight, and so no checkpoint, is ever spoiled
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        synchronize(self.device)
+        self._count_skipped(updated, loss, norm)
+        runtime.synchronize(self.device)
         seconds = time.perf_counter() - start
         self.seconds += seconds
-        return StepResult(self.step, loss_sum.item(), norm.item(), fraction, n_targets / seconds, self.seconds)
+        peak = runtime.peak_flops(self.device, self.precision)
+        flops = flops_per_token(self.model.config, inputs.size(1)) * n_positions
+        mfu = flops / seconds / (peak * world_size()) if peak else None
+        memory = runtime.peak_memory(self.device)
+        return StepResult(self.step, loss, norm, fraction, n_targets / seconds, self.seconds, mfu, memory, updated)
+
+    def _backward(self, inputs: Tensor, targets: Tensor, n_targets: int) -> Tensor:
+        """Leave the global batch's gradient in every parameter; return this process's part of the loss."""
+        self.model.train()
+        # Dropout, too, is a function of the step: nothing about it needs to be saved.
+        seeds = np.random.SeedSequence((self.config.seed, self.step, rank())).generate_state(1, np.uint64)
+        torch.manual_seed(int(seeds[0]))
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        parts = self.config.accumulate
+        for part, (x, y) in enumerate(zip(inputs.chunk(parts), targets.chunk(parts), strict=True), start=1):
+            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+            with contextlib.ExitStack() as stack:
+                if isinstance(self.network, DistributedDataParallel) and part < parts:
+                    stack.enter_context(self.network.no_sync())  # the processes exchange gradients once a step
+                with runtime.autocast(self.device, self.precision):
+                    logits = self.network(x)
+                # Divided by the targets of the whole global batch: the parts' gradients then add up to its gradient.
+                loss = next_token_loss(logits, y, n_targets)
+                # Times the processes, because DistributedDataParallel takes the mean of their gradients.
+                (loss * self.loss_scale * world_size()).backward()
+            loss_sum += loss.detach()
+        return loss_sum
+
+    def _batch(self) -> tuple[Tensor, Tensor, int, int]:
+        """This process's rows of the step's batch; the next batch is made while the step computes."""
+        step, batch = self._ahead or (-1, None)
+        if batch is None or step != self.step:
+            batch = self._pool.submit(self._make_batch, self.step)
+        after = self.step + 1
+        self._ahead = (after, self._pool.submit(self._make_batch, after)) if after < self.config.max_steps else None
+        return batch.result()
+
+    def _make_batch(self, step: int) -> tuple[Tensor, Tensor, int, int]:
+        """Inputs and targets of this process, and how many targets and positions the global batch has."""
+        inputs, targets = self.data.batch_at(step, self.config.batch_size, self.config.seed)
+        n_targets, n_positions = int((targets != IGNORE).sum()), inputs.numel()
+        inputs, targets = inputs.chunk(world_size())[rank()], targets.chunk(world_size())[rank()]
+        if self.device.type == "cuda":  # from pinned memory a copy to the GPU does not wait
+            inputs, targets = inputs.pin_memory(), targets.pin_memory()
+        return inputs, targets, n_targets, n_positions
+
+    def _count_skipped(self, updated: bool, loss: float, norm: float) -> None:
+        """Adapt the scale of float16's loss, and give up after too many steps without a finite gradient."""
+        self.skipped = 0 if updated else self.skipped + 1
+        if self.precision == "float16":
+            self.good_steps = self.good_steps + 1 if updated else 0
+            if not updated:
+                self.loss_scale /= 2
+            elif self.good_steps % 2000 == 0:
+                self.loss_scale *= 2
+        if self.skipped == MAX_SKIPPED:
+            first = self.step - MAX_SKIPPED
+            raise InputError(
+                f"training diverged: the loss or the gradient was not finite in steps {first + 1} to {self.step} "
+                f"(batches {first} to {self.step - 1} of seed {self.config.seed}; now loss {loss:.4g}, gradient norm "
+                f"{norm:.4g}), and none of them changed the model. Choose a smaller learning_rate, a longer warm-up or "
+                "another precision; the last checkpoint is sound"
+            )
 
     def run(
         self, until: int | None = None, on_step: Callable[[StepResult], None] | None = None, progress: bool = True
     ) -> bool:
         """Train up to step `until` (default: the whole run), with metrics, measurements and checkpoints on the way.
 
-        Ctrl-C ends the run after the step it is in, with a checkpoint.
+        Ctrl-C, SIGTERM and `max_minutes` end the run at the next step's boundary, with a checkpoint.
 
         Args:
             until: the step to stop at.
@@ -200,50 +300,64 @@ class Trainer:
             progress: whether to show a progress bar.
 
         Returns:
-            whether it got there; False after Ctrl-C.
+            whether it got there; False when it was stopped.
 
         Raises:
             InputError: when training diverges, or the disk is full.
         """
         config = self.config
-        self._stop_signal: int | None = None
+        self._stop_signal = None
         until = min(until or config.max_steps, config.max_steps)
-        before = signal.getsignal(signal.SIGINT)
+        self._deadline = time.monotonic() + 60 * config.max_minutes if config.max_minutes else math.inf
+        handlers = {}
         if self.out:
-            signal.signal(signal.SIGINT, self._note_signal)
+            handlers = {number: signal.signal(number, self._note_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        log = metrics.Metrics(self.out, config.tensorboard) if self.out and rank() == 0 else None
         bar = tqdm(
-            total=until, initial=self.step, unit="step", disable=not progress, dynamic_ncols=True, smoothing=0.05
-        )
+            total=until, initial=self.step, unit="step", disable=not progress or rank() > 0, dynamic_ncols=True,
+            smoothing=0.05,
+        )  # fmt: skip
         validation = ""
-        saved = False
+        stopped = saved = False
         try:
-            while self.step < until and self._stop_signal is None:
+            while self.step < until and not (stopped := self._must_stop()):
                 result = self.train_step()
-                metrics: dict[str, Any] = asdict(result)
-                last = self.step == until
+                line: dict[str, Any] = asdict(result)
+                last = self.step == config.max_steps
+                best = False
                 if (config.eval_every and self.step % config.eval_every == 0) or (last and self.out):
-                    metrics["val_loss"] = mean_loss(self.model, self.data, "val", precision=self.precision)
-                    validation = f", validation {metrics['val_loss']:.4f}"
-                self._write_metrics(metrics)
+                    line["val_loss"] = mean_loss(self.model, self.data, "val", precision=self.precision)
+                    validation = f", validation {line['val_loss']:.4f}"
+                    best = not self.best or line["val_loss"] < self.best["val_loss"]
+                    if best:
+                        self.best = {"step": self.step, "val_loss": line["val_loss"]}
+                if log:
+                    log.write(line)
                 if on_step:
                     on_step(result)
                 bar.update()
-                if self.step % config.log_every == 0 or last:
+                if self.step % config.log_every == 0 or self.step == until:
                     bar.set_postfix_str(f"loss {result.loss:.4f}{validation}, {result.tokens_per_second:,.0f} tokens/s")
-                saved = last or bool(config.save_every and self.step % config.save_every == 0)
+                due = config.save_every and self.step % config.save_every == 0
+                saved = bool(due or best or self.step == until)
                 if saved:
                     self.save()
-            if self._stop_signal is not None and not saved:
+            if stopped and not saved:
                 self.save()
         finally:
             bar.close()
-            if self.out:
-                signal.signal(signal.SIGINT, before)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         return self.step >= until
 
+    def _must_stop(self) -> bool:
+        """Whether any process got a signal or ran out of time: all must stop at the same step."""
+        wish = self._stop_signal is not None or time.monotonic() > self._deadline
+        return bool(runtime.sum_over_processes(torch.tensor(float(wish), device=self.device)))
+
     def save(self) -> None:
-        """Write a checkpoint of this step and keep the newest two."""
-        if self.out is None:
+        """Write a checkpoint of this step; keep the newest two, and the one with the best validation loss."""
+        if self.out is None or rank() > 0:
             return
         checkpoints.save(
             checkpoints.checkpoint_folder(self.out, self.step),
@@ -255,18 +369,18 @@ class Trainer:
                 "train": to_json(self.config),
                 "threads": self.threads,
                 "precision": self.precision,
-                "seconds": self.seconds,
+                "processes": world_size(),
                 "torch": torch.__version__,
-            },
+            }
+            | {name: getattr(self, name) for name in AS_SAVED},
             training=self._training_state(),
         )
-        checkpoints.keep_newest(self.out, 2)  # two, because a disk may spoil the newest
+        # Two, because a disk may spoil the newest.
+        checkpoints.keep_newest(self.out, 2, best=int(self.best.get("step", 0)))
 
     def _training_state(self) -> dict[str, Tensor]:
-        """Everything that changes from step to step besides the model, as tensors with names."""
-        state = {"random.cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            state["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        """What the optimisers remember, as tensors with names."""
+        state: dict[str, Tensor] = {}
         for name, optimizer in self.optimizers.items():
             for index, values in optimizer.state_dict()["state"].items():
                 for key, value in values.items():
@@ -275,9 +389,6 @@ class Trainer:
 
     def _load_training_state(self, state: dict[str, Tensor]) -> None:
         """The reverse of `_training_state`."""
-        torch.set_rng_state(state["random.cpu"])
-        if self.device.type == "cuda" and "random.cuda" in state:
-            torch.cuda.set_rng_state(state["random.cuda"], self.device)
         for name, optimizer in self.optimizers.items():
             values: dict[int, dict[str, Tensor]] = {}
             for key, tensor in state.items():
@@ -286,59 +397,29 @@ class Trainer:
                     values.setdefault(int(index), {})[field] = tensor
             optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
 
-    def _write_metrics(self, metrics: dict[str, Any]) -> None:
-        if self.out is None:
-            return
-        try:
-            with (self.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(metrics) + "\n")
-        except OSError as error:
-            raise InputError(
-                f"metrics.jsonl in {str(self.out)!r} could not be written ({error.strerror}): make room, then go on "
-                "with --resume"
-            ) from None
-
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
-        """Ctrl-C: stop at the next step boundary; pressed again, stop at once."""
-        if self._stop_signal is not None:
+        """Ctrl-C or a polite kill: stop at the next step boundary. Ctrl-C again, when alone: stop at once."""
+        if self._stop_signal == number == signal.SIGINT and world_size() == 1:
             raise KeyboardInterrupt
         self._stop_signal = number
-        tqdm.write("stopping after this step, with a checkpoint (Ctrl-C again stops at once)")
+        if rank() == 0:
+            again = " (Ctrl-C again stops at once)" if number == signal.SIGINT and world_size() == 1 else ""
+            tqdm.write(f"stopping after this step, with a checkpoint{again}")
 
     def _fastest_threads(self) -> int:
         """A short trial with this model and one of its batches; on a GPU the CPU's threads hardly matter."""
-        if self.device.type != "cpu":
-            return os.cpu_count() or 1
+        cores = os.cpu_count() or 1
+        if self.device.type != "cpu" or world_size() > 1:  # processes that try at once would disturb each other
+            return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         inputs, targets = self.data.batch_at(
             0, max(1, self.config.batch_size // self.config.accumulate), self.config.seed
         )
 
         def work() -> None:
-            with autocast(self.device, self.precision):
+            with runtime.autocast(self.device, self.precision):
                 logits = self.model(inputs)
             next_token_loss(logits, targets).backward()
 
-        threads = fastest_threads(work)
+        threads = runtime.fastest_threads(work)
         self.model.zero_grad(set_to_none=True)
         return threads
-
-
-def _cut_metrics(path: Path, step: int) -> None:
-    """Drop the lines of steps after `step`, which will be done again, and a last line that was cut off."""
-    if not path.exists():
-        return
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                lines.append(line)
-        except (json.JSONDecodeError, KeyError):
-            break
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    unfinished.replace(path)
-
-
-def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl, one dictionary a step."""
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]

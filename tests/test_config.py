@@ -66,7 +66,7 @@ def test_heads_that_do_not_divide_come_with_heads_that_do(d_model: int, n_heads:
         ("learning_rate", 0.0), ("learning_rate", math.nan), ("muon_learning_rate", -1.0), ("beta1", 1.0),
         ("beta2", -0.1), ("beta2", math.nan), ("min_learning_rate", 1.5), ("weight_decay", -0.1),
         ("weight_decay", math.nan), ("grad_clip", -1.0), ("grad_clip", math.nan), ("optimizer", "sgd"),
-        ("precision", "float16"),
+        ("precision", "float8"), ("max_minutes", -1.0), ("max_minutes", math.nan),
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_named_with_its_limit(field: str, value: Any) -> None:

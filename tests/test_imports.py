@@ -23,6 +23,7 @@ ORDER = [
     "generate",
     "evaluate",
     "optim",
+    "metrics",
     "checkpoint",
     "pretrained",
     "trainer",

@@ -14,9 +14,15 @@ from minigpt.runtime import (
     autocast,
     fastest_threads,
     has_bfloat16_units,
+    peak_flops,
+    peak_memory,
     pick_device,
     pick_precision,
+    processes,
+    rank,
+    sum_over_processes,
     synchronize,
+    world_size,
 )
 
 CPU = torch.device("cpu")
@@ -93,3 +99,44 @@ def test_waiting_threads_do_not_spin_for_long() -> None:
 
 def test_synchronize_has_nothing_to_wait_for_on_a_cpu() -> None:
     synchronize(CPU)
+
+
+def test_auto_takes_float16_on_a_gpu_without_bfloat16_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, precision in (((7, 5), "float16"), ((8, 0), "bfloat16")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, answer=capability: answer)
+        assert pick_precision("auto", torch.device("cuda")) == precision
+
+
+def test_the_peak_of_a_device_is_known_or_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dense bfloat16 figures of NVIDIA's data sheets; those for sparse matrices would be twice as large."""
+    for name, peak in (
+        ("NVIDIA A100-SXM4-80GB", 312e12), ("NVIDIA H100 80GB HBM3", 989e12), ("NVIDIA H200", 989e12),
+        ("NVIDIA L4", 121e12), ("NVIDIA L40S", None), ("NVIDIA H100 PCIe", None), ("Some Other GPU", None),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, answer=name: answer)
+        assert peak_flops(torch.device("cuda"), "bfloat16") == peak, name
+        assert peak_flops(torch.device("cuda"), "float32") is None
+    assert peak_flops(CPU, "bfloat16") is None
+
+
+def test_memory_that_was_used_is_counted() -> None:
+    before = peak_memory(CPU)
+    assert before is not None and before > 10_000_000
+    held = torch.ones(50_000_000)  # 200 MB
+    after = peak_memory(CPU)
+    assert after is not None and after >= before and after > 4 * held.numel()
+
+
+def test_alone_a_process_is_the_first_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with processes(CPU):
+        assert (rank(), world_size()) == (0, 1)
+        assert sum_over_processes(torch.tensor([1.0, 2.0])).tolist() == [1, 2]
+
+
+def test_each_process_of_a_machine_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(1))
+    assert pick_device() == torch.device("cuda:3")
+    assert pick_device("cpu") == CPU

@@ -1,0 +1,97 @@
+"""What a run measured: `metrics.jsonl`, one JSON object a step, and on request the same for TensorBoard."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minigpt.config import InputError
+
+NAME = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step of training measured."""
+
+    step: int
+    """How many steps are done; 1 after the first."""
+    loss: float
+    """Mean over the global batch, in nats per token, before the step's update."""
+    gradient_norm: float
+    """Norm of the whole gradient before clipping."""
+    learning_rate: float
+    """Fraction of the peak."""
+    tokens_per_second: float
+    """Targets of this batch over the time this step took."""
+    seconds: float
+    """Time spent in training steps since the run began, across resumes; measurements and checkpoints not counted."""
+    mfu: float | None
+    """Model FLOPs utilisation (Chowdhery et al. 2022, appendix B): a share of the devices' peak, None where unknown."""
+    memory: int | None
+    """Most bytes held at once by this process so far, on its GPU if it has one."""
+    updated: bool
+    """False when the gradient was not finite, so that the step changed nothing."""
+
+
+class Metrics:
+    """The metrics of a run, to be added to.
+
+    Args:
+        folder: the run's folder.
+        tensorboard: whether to write the numbers to `folder`/tensorboard as well.
+
+    Raises:
+        InputError: when TensorBoard is asked for and not installed.
+    """
+
+    def __init__(self, folder: Path, tensorboard: bool = False) -> None:
+        self.path = folder / NAME
+        self.board: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise InputError("TensorBoard is not installed: pip install tensorboard, or leave it out") from None
+            self.board = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Add the line of one step; a number that is not finite becomes null, which JSON can hold.
+
+        Raises:
+            InputError: when the disk is full or cannot be written.
+        """
+        line = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise InputError(
+                f"{NAME} in {str(self.path.parent)!r} could not be written ({error.strerror}): make room, then go on "
+                "with --resume"
+            ) from None
+        if self.board:
+            for name, value in line.items():
+                if name != "step" and value is not None:
+                    self.board.add_scalar(name, value, values["step"])
+
+    def cut(self, step: int) -> None:
+        """Drop the lines of steps after `step`, which will be done again, and a last line that was cut off."""
+        if not self.path.exists():
+            return
+        lines = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    lines.append(line)
+            except (json.JSONDecodeError, KeyError):
+                break
+        unfinished = self.path.with_suffix(".unfinished")
+        unfinished.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        unfinished.replace(self.path)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl, one dictionary a step."""
+    return [json.loads(line) for line in (folder / NAME).read_text(encoding="utf-8").splitlines()]
