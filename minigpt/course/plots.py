@@ -127,30 +127,87 @@ def next_token_bars(tokens: list[str], probabilities: list[float], title: str) -
         axes = figure.subplots()
         bars = axes.barh(range(len(tokens)), [round(p, 3) for p in probabilities], height=0.7, color=BLUE)
         axes.bar_label(bars, fmt="{:.1%}", padding=5)
-        axes.set_yticks(range(len(tokens)), [token.replace(" ", "␣").replace("\n", "↵") for token in tokens])
+        axes.set_yticks(range(len(tokens)), [_visible(token) for token in tokens])
         axes.set(title=title, xlabel="probability", xticks=[], xlim=(0, 1.15 * max(probabilities)))
         axes.grid(visible=False)
         axes.invert_yaxis()
     return figure
 
 
-def bigram_heatmap(words: list[str], matrix: Sequence[Sequence[float]]) -> Figure:
-    """Row: a word. Column: the word after it. In each field its number, to two decimals; the larger, the darker."""
-    values = np.round(np.asarray(matrix, dtype=float), 2)
+def heatmap(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    matrix: Sequence[Sequence[float]],
+    ylabel: str = "",
+    xlabel: str = "",
+    numbers: bool = True,
+) -> Figure:
+    """A matrix as shaded fields, the larger the darker; in each field its number, to two decimals.
+
+    Fields hold what two decimals say, and nothing below 0 is darker than 0, so that the picture is the same everywhere.
+
+    Args:
+        rows: the name of each row, from the top.
+        columns: the name of each column; ␣ is a space in both, ↵ a new line.
+        matrix: the numbers, a list for each row.
+        ylabel: what the rows are.
+        xlabel: what the columns are.
+        numbers: whether to write the numbers; without them a field is small, and the matrix may be large.
+    """
+    values = np.round(np.asarray(matrix, dtype=float), 2) + 0.0  # -0.0 becomes 0
     shade = LinearSegmentedColormap.from_list("white to blue", ["white", BLUE])
+    wide, high = (0.62, 0.45) if numbers else (0.24, 0.24)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(1.4 + 0.62 * len(words), 1 + 0.45 * len(words)))
+        figure = Figure(figsize=(1.4 + wide * len(columns), 1 + high * len(rows)))
         axes = figure.subplots()
-        axes.pcolormesh(values, cmap=shade, vmin=0, edgecolors="white", linewidth=1.5)
-        for (row, column), value in np.ndenumerate(values):
+        axes.pcolormesh(values, cmap=shade, vmin=0, edgecolors="white", linewidth=1.5 if numbers else 0.3)
+        for (row, column), value in np.ndenumerate(values) if numbers else ():
             colour = "white" if value > 0.85 * values.max() else INK
             axes.text(column + 0.5, row + 0.5, f"{value:g}", ha="center", va="center", color=colour)
-        centres = [i + 0.5 for i in range(len(words))]
-        axes.set_xticks(centres, words, rotation=45 if max(map(len, words)) > 6 else 0)
-        axes.set_yticks(centres, words)
-        axes.set(xlabel="next word", ylabel="word")
+        names = [[_visible(name) for name in side] for side in (columns, rows)]
+        rotation = 0 if numbers and max(map(len, names[0])) <= 6 else 45 if numbers else 90
+        axes.set_xticks([i + 0.5 for i in range(len(columns))], names[0], rotation=rotation)
+        axes.set_yticks([i + 0.5 for i in range(len(rows))], names[1])
+        axes.set(xlabel=xlabel, ylabel=ylabel)
         axes.xaxis.set(label_position="top", ticks_position="top")
-        axes.tick_params(length=0)
+        axes.tick_params(length=0, labelsize=10 if numbers else 8)
         axes.spines[:].set_visible(False)
         axes.invert_yaxis()
     return figure
+
+
+def curves(
+    lines: dict[str, tuple[Sequence[float], Sequence[float]]],
+    xlabel: str,
+    ylabel: str,
+    log: Literal["", "x", "y", "xy"] = "",
+    markers: bool = True,
+) -> Figure:
+    """Several y over x, told apart by colour, dash and marker.
+
+    Args:
+        lines: each line's name with its x and its y. Round what another CPU would compute a little differently.
+        xlabel: what x is, with its unit.
+        ylabel: what y is, with its unit.
+        log: the axes with a logarithmic scale.
+        markers: whether to mark the points; not for hundreds of them.
+    """
+    styles = cycle([(BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (PURPLE, ":", "D"), (INK, "-", "v")])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 3.8))
+        axes = figure.subplots()
+        for (name, (x, y)), (colour, dash, marker) in zip(lines.items(), styles, strict=False):  # styles never end
+            axes.plot(x, y, dash, color=colour, marker=marker if markers else "", markersize=5, label=name)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        for side, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
+            if side in log:
+                axes.set(**{f"{side}scale": "log"})
+                axis.set_major_formatter("{x:g}")
+        if len(lines) > 1:
+            axes.legend()
+    return figure
+
+
+def _visible(token: str) -> str:
+    """A token as a label: its spaces and new lines can be seen."""
+    return token.replace(" ", "␣").replace("\n", "↵")

@@ -141,14 +141,29 @@ def test_a_bar_of_the_next_tokens_is_as_long_as_the_probability() -> None:
 
 
 def test_a_field_of_the_heat_map_holds_its_number() -> None:
-    axes = plots.bigram_heatmap(["the", "fox"], [[0, 2], [1 / 3, 1]]).axes[0]
+    axes = plots.heatmap([" the", "fox"], ["a", "b\n"], [[-1e-9, 2], [1 / 3, 1]], "word", "next word").axes[0]
     assert points(axes.collections[0].get_array()) == [[0, 2], [0.33, 1]]
     assert {text.get_position(): text.get_text() for text in axes.texts} == {
         (0.5, 0.5): "0", (1.5, 0.5): "2", (0.5, 1.5): "0.33", (1.5, 1.5): "1"
     }  # fmt: skip
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["the", "fox"]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["the", "fox"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b↵"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["␣the", "fox"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("next word", "word")
     assert axes.yaxis_inverted(), "rows are read from the top"
+
+
+def test_a_large_heat_map_has_no_numbers() -> None:
+    names = [f"w{i}" for i in range(40)]
+    figure = plots.heatmap(names, names, np.eye(40).tolist(), numbers=False)
+    assert not figure.axes[0].texts and max(figure.get_size_inches()) < 12
+
+
+def test_curves_hold_the_points_they_were_given() -> None:
+    axes = plots.curves({"a": ([1, 10], [2, 3]), "b": ([1, 10], [4, 1])}, "size", "time", log="x").axes[0]
+    drawn = {str(line.get_label()): (points(line.get_xdata()), points(line.get_ydata())) for line in axes.lines}
+    assert drawn == {"a": ([1, 10], [2, 3]), "b": ([1, 10], [4, 1])}
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
+    assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axes.lines}) == 2
 
 
 def every_plot() -> dict[str, Figure]:
@@ -157,7 +172,8 @@ def every_plot() -> dict[str, Figure]:
         "training_curves": plots.training_curves({"a": records(40, 0.1), "b": records(30, 0.2)}, floor=0.62),
         "learning_rate_schedule": plots.learning_rate_schedule(SCHEDULE),
         "next_token_bars": plots.next_token_bars([" a", " b"], [0.75, 0.25], "next"),
-        "bigram_heatmap": plots.bigram_heatmap(["the", "fox"], [[0, 2], [1, 1]]),
+        "heatmap": plots.heatmap(["the", "fox"], ["the", "fox"], [[0, 2], [1, 1]]),
+        "curves": plots.curves({"a": ([1, 2, 3], [1, 4, 9]), "b": ([1, 2, 3], [9, 4, 1])}, "x", "y", log="y"),
     }
 
 
