@@ -1,0 +1,983 @@
+# %% [markdown]
+# # Lesson 3 · Embeddings and positions
+#
+# Between the token ids and the first layer of a GPT stand three steps: cut the text into batches, turn every id into a
+# vector, and tell the model where each token stands. You build all three, and then look into the tables of a trained
+# model.
+#
+# **You will be able to**
+# - cut a text into inputs and targets, and see an off-by-one before it costs you a training run,
+# - show that looking up a row is a matrix product, and compute its gradient,
+# - prove by experiment what attention cannot know about order, and what it can,
+# - compute learned and sinusoidal positions, and say what each does beyond the context,
+# - read a trained embedding table: what is near what, and why.
+#
+# **Time** 90 min
+#
+# **Builds on** [lesson 1](01_next_token_game.ipynb) (the game, the loss) and [lesson 2](02_tokenization.ipynb) (token
+# ids). All you need of them is recalled here.
+#
+# ![The GPT in grey with the embeddings in colour; below, five tokens of a story: each id fetches a row of the token table, each place a row of the position table, and their sum goes into the first block](../figures/where_embeddings_and_positions.svg)
+
+# %% tags=["setup"]
+import json
+import math
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minigpt import stories
+from minigpt.attention import CausalSelfAttention, scaled_dot_product_attention
+from minigpt.checkpoint import load_model
+from minigpt.config import IGNORE, GPTConfig, InputError
+from minigpt.course import check, plots, start_lesson
+from minigpt.data import Batch, StoryData, TextData
+from minigpt.model import GPT, next_token_loss
+from minigpt.tokenizer import END_OF_TEXT, CharTokenizer
+
+start_lesson()
+
+# %% [markdown]
+# ## Half-way between red and blue
+#
+# A neural network adds and multiplies numbers. A tokenizer turns text into numbers, the token ids. So we could feed the
+# ids in and be done. Let us try the smallest piece of arithmetic: mix red with blue.
+
+# %%
+model, tokenizer = load_model("storyteller")
+START = tokenizer.special_tokens[END_OF_TEXT]  # the token that stands before and after each story
+
+(red,), (blue,) = tokenizer.encode(" red"), tokenizer.encode(" blue")
+middle = (red + blue) // 2
+print(f"red is {red}, blue is {blue}, and half-way between them, at {middle}, is {tokenizer.decode([middle])!r}")
+assert tokenizer.decode([middle]) != " purple"
+
+# %% [markdown]
+# A painter would have said purple. The ids are like numbers on coat-check tickets: they tell coats apart, and 500 is
+# not the mean of 490 and 510 in any sense that matters to a coat. Arithmetic needs numbers that mean something.
+#
+# A second thing is missing. *The fox thanked the owl* and *the owl thanked the fox* are the same tokens. Whatever we
+# put in the ids' place must also say who comes first. So this lesson has three questions:
+#
+# 1. How does text arrive at the model, and what is the model asked?
+# 2. What takes the place of an id?
+# 3. How does the model know the order?
+
+# %% [markdown]
+# ## Batches: the question and its answer
+#
+# To see every mistake, take a text whose tokens are the integers 0 to 999, in order. Token *i* has the id *i*, so after
+# 41 must come 42, and an error of one place strikes the eye.
+#
+# The model reads a row of *T* tokens, its **inputs**. Its **targets** are what it should answer: at each place the
+# token that comes next. Both are the same text, one place apart.
+
+# %%
+text = list(range(1000))
+T = 8  # tokens in a row
+start = 40
+
+inputs = text[start : start + T]
+targets = text[start + 1 : start + 1 + T]
+print("inputs: ", inputs)
+print("targets:", targets)
+
+# %% [markdown]
+# A row is not one question but *T* of them. The model answers at every place, and at each place it sees the tokens up
+# to there:
+
+# %%
+for t in range(T):
+    print(f"after {inputs[: t + 1]} comes {targets[t]}")
+
+# %% [markdown]
+# *T* questions take *T* + 1 tokens of text. How many rows can begin in a text of 1,000 tokens, if *T* = 8? Work it out
+# before you read on.
+#
+# The last row needs 9 tokens, so it begins at 991 and its last target is 999. Starts from 0 to 991 are 992 = 1000 − 8.
+# One start further, and there is a question without an answer:
+
+# %%
+for start in (991, 992):
+    row = text[start : start + T + 1]
+    print(f"start {start}: inputs {row[:-1]}, targets {row[1:]}, {len(row) - 1} questions")
+starts = range(len(text) - T)
+assert len(starts) == 992 and starts[-1] == 991
+
+# %% [markdown]
+# A computer works on many rows at once: *B* rows are a **batch**. In torch, stack the rows of *T* + 1 tokens and cut
+# the batch once at the end and once at the beginning.
+
+# %%
+tokens = torch.arange(1000)
+rows = torch.stack([tokens[start : start + T + 1] for start in (40, 700, 3, 991)])  # (B, T + 1)
+inputs, targets = rows[:, :-1], rows[:, 1:]  # (B, T) each
+print("inputs\n", inputs)
+print("targets\n", targets)
+assert torch.equal(targets, inputs + 1)
+
+# %% [markdown]
+# ### The same in minigpt
+#
+# `TextData` reads a long text from a folder, where it is nothing but its token ids, two bytes each. `prepare_text`
+# makes such a folder of any text file. For our integers we write it ourselves: the first nine tenths to train on, the
+# last tenth for validation.
+
+# %%
+temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # it goes when the lesson ends
+folder = Path(temporary.name)
+np.arange(900, dtype=np.uint16).tofile(folder / "train.bin")
+np.arange(900, 1000, dtype=np.uint16).tofile(folder / "val.bin")
+CharTokenizer.train("any text").save(folder / "tokenizer.json")  # it must be there, but we need no text
+(folder / "meta.json").write_text(json.dumps({"spec": {"name": "integers"}, "dtype": "uint16"}))
+
+data = TextData(folder, context_length=T)
+inputs, targets = data.batch_at(step=0, batch_size=4)
+print("inputs\n", inputs)
+assert torch.equal(targets, inputs + 1)
+
+# %% [markdown]
+# Which rows come in which step? `batch_at` is a function of the step: it asks a random generator that can jump to any
+# step, and never looks at what was drawn before. This is the package's code, a method of `TextData`:
+
+
+# %% tags=["package:minigpt.data.TextData.batch_at"]
+def batch_at(self, step: int, batch_size: int, seed: int = 0) -> Batch:  # type: ignore[no-untyped-def]
+    """`batch_size` windows at random places, which depend on the seed and the step alone."""
+    tokens = self.tokens["train"]
+    # Philox is a counter-based generator (Salmon et al. 2011): it jumps to any step at once.
+    random = np.random.Philox(key=seed, counter=[0, 0, 0, step])
+    starts = random.random_raw(batch_size) % np.uint64(len(tokens) - self.context_length)
+    windows = [tokens[start : start + self.context_length + 1] for start in starts.tolist()]
+    rows = torch.from_numpy(np.stack(windows).astype(np.int64))  # (B, T + 1)
+    return rows[:, :-1], rows[:, 1:]
+
+
+# %% [markdown]
+# You know every line: the number of possible starts is the length less *T*, and the rows are cut twice. Because the
+# step alone decides, a run that is killed and resumed at step 1 gets the batch that it would have got.
+
+# %%
+for step in (1, 0, 1):
+    assert torch.equal(batch_at(data, step, 4)[0], data.batch_at(step, 4)[0])
+    print(f"step {step}: rows start at {data.batch_at(step, 4)[0][:, 0].tolist()}")
+
+# %% [markdown]
+# ### Rows of unequal length
+#
+# Stories have a beginning and an end, so `StoryData` puts one story into each row, with an end-of-text token before and
+# after it. The first lets the model start from nothing. The last teaches it to stop.
+#
+# Rows of a batch must have one length, and stories have many. Short rows are **padded**: the inputs with some token,
+# and the targets with −100, the package's `IGNORE`, which tells the loss that nothing is asked here.
+
+# %%
+story_data = StoryData(tokenizer, context_length=model.config.context_length, held_out=10)
+inputs, targets = story_data.batch_at(step=0, batch_size=4)
+print("end of the inputs\n", inputs[:, -8:])
+print("end of the targets\n", targets[:, -8:])
+print(f"{targets.numel()} places, {(targets != IGNORE).sum()} questions")
+assert (inputs[:, 0] == START).all() and ((targets == START).sum(dim=1) == 1).all()
+
+# %% [markdown]
+# In each row of the targets the end-of-text token, whose id we call `START`, stands once: at the story's own end. After
+# it there is nothing to guess.
+
+# %% [markdown]
+# ### Exercise 1 · pack rows of unequal length (★☆☆, 10 min)
+#
+# Each row is a list of ids that begins and ends with `end`. Make inputs and targets, all as long as the longest row has
+# questions. Pad the inputs with `end` and the targets with `IGNORE`. For `[[0, 5, 8, 0], [0, 7, 0]]` with `end` 0, the
+# inputs are `[[0, 5, 8], [0, 7, 0]]` and the targets `[[5, 8, 0], [7, 0, IGNORE]]`.
+
+
+# %% tags=["exercise"]
+def pack(rows: list[list[int]], end: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Inputs and targets of a batch, as lists of rows."""
+    ### BEGIN SOLUTION
+    length = max(len(row) for row in rows) - 1
+    inputs = [row[:-1] + [end] * (length + 1 - len(row)) for row in rows]
+    targets = [row[1:] + [IGNORE] * (length + 1 - len(row)) for row in rows]
+    return inputs, targets
+    ### END SOLUTION
+
+
+# %%
+check.pack(pack)
+
+# %% [markdown]
+# ## A row for every token
+#
+# The ids are tickets. So let each ticket fetch a coat: a list of $d_{model}$ numbers, a **vector**. All vectors
+# together are a table with one row for each token, the **token embedding**. It starts at random, and training adjusts
+# it like every other parameter. Bengio et al. (2003) built their language model on such a table.
+#
+# A small vocabulary and $d_{model} = 3$:
+
+# %%
+vocabulary = ["the", "fox", "thanked", "owl", "slept", "."]
+table = [
+    [0.5, 0.0, -0.5],
+    [1.0, 2.0, 0.0],
+    [-1.0, 0.5, 1.0],
+    [2.0, -1.0, 0.5],
+    [0.0, 1.0, -1.5],
+    [-0.5, -0.5, 0.0],
+]  # V rows of d_model numbers
+
+id_of = {word: i for i, word in enumerate(vocabulary)}
+sentence = ["the", "fox", "thanked", "the", "owl", "."]
+ids = [id_of[word] for word in sentence]
+vectors = [table[i] for i in ids]
+for word, vector in zip(sentence, vectors, strict=True):
+    print(f"{word:<8}{vector}")
+
+# %% [markdown]
+# Both *the* got the same vector. The place does not count yet.
+#
+# ### Looking up is a matrix product
+#
+# A network computes with sums and products. Where is the product here? Write the id as a **one-hot** vector: V numbers,
+# 1 at the id and 0 elsewhere. Multiply it with the table. For *owl*, which is number 3, work it out yourself: every row
+# of the table counts 0 times, row 3 counts once.
+
+
+# %%
+def one_hot(i: int, V: int) -> list[float]:
+    return [1.0 if j == i else 0.0 for j in range(V)]
+
+
+def product(row: list[float], matrix: list[list[float]]) -> list[float]:
+    """A row vector (V,) times a matrix (V, d_model)."""
+    return [sum(r * matrix[j][column] for j, r in enumerate(row)) for column in range(len(matrix[0]))]
+
+
+print("one-hot of owl:", one_hot(3, 6))
+print("times table:   ", product(one_hot(3, 6), table))
+assert [product(one_hot(i, 6), table) for i in ids] == vectors
+
+# %% [markdown]
+# In torch, for the whole sentence at once, and in the package's model, where the table is `token_embedding`:
+
+# %%
+E = torch.tensor(table, dtype=torch.float64)  # (V, d_model)
+toy_ids = torch.tensor(ids)  # (T,)
+hot = F.one_hot(toy_ids, num_classes=len(vocabulary)).double()  # (T, V)
+assert (hot @ E).tolist() == E[toy_ids].tolist() == vectors
+assert torch.equal(nn.Embedding.from_pretrained(E)(toy_ids), hot @ E)  # (T, d_model)
+
+story_ids = torch.tensor([[START, *tokenizer.encode("The fox thanked the owl.")]])  # (B, T)
+one_hots = F.one_hot(story_ids, tokenizer.vocab_size).float()  # (B, T, V)
+assert torch.equal(model.token_embedding(story_ids), one_hots @ model.token_embedding.weight)
+print("story ids:", tuple(story_ids.shape), "vectors:", tuple(model.token_embedding(story_ids).shape))
+
+# %% [markdown]
+# So an embedding is a linear layer whose input is one-hot. Nobody carries that product out, because nearly all of it is
+# times zero:
+
+# %%
+gpt2 = GPTConfig()  # the defaults are GPT-2's smallest model
+print(f"multiplications for one token of GPT-2: {gpt2.vocab_size * gpt2.d_model:,}")
+print(f"numbers to copy instead:                {gpt2.d_model}")
+
+# %% [markdown]
+# ### Which rows learn
+#
+# The product matters for another reason: it tells how the table learns. Training asks of every parameter how the loss
+# would change if it grew a little. That is its **gradient**; lesson 9 traces one by hand. Suppose the rest of the model
+# has reported the gradient of each of the six vectors that it read:
+
+# %%
+upstream = torch.tensor([[1, 0, 2], [0, 1, 0], [1, 1, 1], [2, 0, -1], [0, 3, 0], [1, 0, 0]], dtype=torch.float64)
+for word, gradient in zip(sentence, upstream.tolist(), strict=True):
+    print(f"{word:<8}{gradient}")
+
+# %% [markdown]
+# Row *the* of the table was read twice. If it grows, both vectors grow, so both effects add: [1, 0, 2] + [2, 0, −1] =
+# [3, 0, 1]. Row *slept* was not read. Nothing depends on it, so its gradient is zero. What does torch say?
+
+# %%
+parameter = E.clone().requires_grad_()
+(parameter[toy_ids] * upstream).sum().backward()  # a loss with exactly these gradients
+assert parameter.grad is not None
+for word, gradient in zip(vocabulary, parameter.grad.tolist(), strict=True):
+    print(f"{word:<8}{gradient}")
+assert torch.equal(parameter.grad, hot.T @ upstream)  # (V, T) @ (T, d_model): the product, backwards
+
+# %% [markdown]
+# ### Exercise 2 · the gradient of a lookup (★★☆, 10 min)
+#
+# Write what torch has computed here, without one-hot vectors: from the ids and the gradients of the vectors, the
+# gradient of the whole table. Beware of tokens that come twice.
+
+
+# %% tags=["exercise"]
+def embedding_gradient(ids: Tensor, upstream: Tensor, vocab_size: int) -> Tensor:
+    """The gradient of the table, (V, d_model), from ids (T,) and the gradients (T, d_model) of the vectors looked up."""
+    ### BEGIN SOLUTION
+    gradient = torch.zeros(vocab_size, upstream.size(1), dtype=upstream.dtype)
+    for i, vector in zip(ids.tolist(), upstream, strict=True):
+        gradient[i] += vector
+    return gradient
+    ### END SOLUTION
+
+
+# %%
+check.embedding_gradient(embedding_gradient)
+
+# %% [markdown]
+# So a lookup teaches only the rows it reads. Is that so in a GPT? Count the rows with a gradient after one batch of
+# four stories. The option `tie_embeddings` decides whether the table has a second job.
+
+# %%
+inputs, targets = story_data.batch_at(step=0, batch_size=4)
+V = tokenizer.vocab_size
+learning = {}
+for tied in (False, True):
+    torch.manual_seed(0)
+    small = GPT(GPTConfig(vocab_size=V, context_length=192, n_layers=1, n_heads=2, d_model=32, tie_embeddings=tied))
+    next_token_loss(small(inputs), targets).backward()
+    assert small.token_embedding.weight.grad is not None
+    learning[tied] = int((small.token_embedding.weight.grad != 0).any(dim=1).sum())
+print(f"different tokens in the batch:  {len(inputs.unique())} of {V}")
+print(f"rows with a gradient, not tied: {learning[False]}")
+print(f"rows with a gradient, tied:     {learning[True]}")
+assert learning == {False: len(inputs.unique()), True: V}
+
+# %% [markdown]
+# In GPT-2, and in our storyteller, the same matrix is used again at the very end, to score every token as the next one
+# (lesson 8; Press and Wolf 2017). There each wrong token is pushed down a little at every place. So with **tied**
+# embeddings all rows learn, even those of tokens that never occur. Keep that in mind: at the end of this lesson it
+# explains something odd.
+
+# %% [markdown]
+# ## What attention cannot know
+#
+# Tokens are vectors now. Next they meet each other, in **attention**. Lessons 4 and 5 build it. Here we need one
+# sentence: the output for a token is a weighted mean of the tokens' vectors, and the weights come from comparing
+# vectors with each other.
+#
+# Nothing in that sentence mentions a place. Take the package's attention and two sentences that differ in who thanked
+# whom:
+
+
+# %%
+def ids_in(sentence: str) -> Tensor:
+    """The ids of a sentence of the toy vocabulary, (T,)."""
+    return torch.tensor([id_of[word] for word in sentence.split()])
+
+
+sentences = ["the fox thanked the owl .", "the owl thanked the fox ."]
+for sentence in sentences:
+    x = E[ids_in(sentence)]  # (T, d_model)
+    output, _ = scaled_dot_product_attention(x, x, x)  # (T, d_model)
+    fox = sentence.split().index("fox")
+    print(f"{sentence} | fox at place {fox}:", [f"{number:.4f}" for number in output[fox].tolist()])
+
+# %% [markdown]
+# The fox that thanked and the fox that was thanked come out the same, to the last digit shown. In general: shuffle the
+# tokens, and the outputs are shuffled in the same way, nothing else. Mathematicians say that attention is permutation
+# equivariant.
+
+# %%
+generator = torch.Generator().manual_seed(0)
+x = torch.randn(100, 16, generator=generator, dtype=torch.float64)  # (T, d_model)
+order = torch.randperm(100, generator=generator)
+output, _ = scaled_dot_product_attention(x, x, x)
+shuffled, _ = scaled_dot_product_attention(x[order], x[order], x[order])
+assert torch.allclose(shuffled, output[order], rtol=0, atol=1e-12)
+"100 tokens, shuffled: the outputs are the same 100 vectors, shuffled"
+
+# %% [markdown]
+# A GPT's attention is **causal**: a token sees itself and those before it. Then the last token is the one to ask, for
+# it sees everything and must guess what comes next. For it, the order of the others is lost:
+
+# %%
+torch.manual_seed(0)
+attention = CausalSelfAttention(GPTConfig(vocab_size=6, context_length=8, n_layers=1, n_heads=1, d_model=3)).double()
+with torch.no_grad():
+    last = [attention(E[ids_in(sentence)][None])[0, -1] for sentence in sentences]  # two vectors (d_model,)
+assert torch.allclose(last[0], last[1], rtol=0, atol=1e-12)
+"«.» gets the same output after both sentences"
+
+# %% [markdown]
+# <div class="alert alert-warning">
+# <b>You may have read</b> that a Transformer without positions sees a bag of words, so that a GPT without them could
+# know nothing of order. For one layer of attention that is true, and you have run it. For a GPT it is not. The mask
+# lets the second token see two tokens and the fifth see five, so after the first block each vector depends on what came
+# <i>before</i> it. The second block can read that.
+# </div>
+
+
+# %%
+def last_logits(gpt: GPT, sentence: str) -> Tensor:
+    """The scores for the token after the sentence, (V,)."""
+    with torch.inference_mode():
+        return gpt(ids_in(sentence)[None])[0, -1]
+
+
+def tells_apart(gpt: GPT) -> bool:
+    """Whether the GPT says different things after our two sentences."""
+    one, other = (last_logits(gpt, sentence) for sentence in sentences)
+    return not torch.allclose(one, other, rtol=0, atol=1e-12)
+
+
+for n_layers in (1, 2):
+    torch.manual_seed(0)
+    gpt = GPT(GPTConfig(vocab_size=6, context_length=8, n_layers=n_layers, n_heads=1, d_model=16)).double()
+    with_positions = tells_apart(gpt)
+    nn.init.zeros_(gpt.position_embedding.weight)
+    without = tells_apart(gpt)
+    print(f"{n_layers} block(s): tells the sentences apart without positions: {without}, with: {with_positions}")
+    assert with_positions and without == (n_layers == 2)
+
+# %% [markdown]
+# Haviv et al. (2022) trained GPT-like models without any positions, and they came out nearly as good as ordinary ones.
+# Still, to count places through the mask is a detour, and one block cannot do it at all. GPT-2 tells the model
+# outright.
+
+# %% [markdown]
+# ## A vector for every place
+#
+# The remedy has the form of the last one: a second table with a row for each *place*, the **position embedding**. The
+# model reads the sum
+#
+# $$x_t = E[\text{id}_t] + P[t], \qquad t = 0, \dots, T - 1$$
+#
+# Gehring et al. (2017) added such learned rows in a convolutional network, and GPT (Radford et al. 2018) and GPT-2 do
+# it in a Transformer. With a small table, both *the* of our sentence become different, and so do the two foxes:
+
+# %%
+P = torch.randn(8, 3, generator=generator, dtype=torch.float64)  # (context_length, d_model)
+for sentence in sentences:
+    x = E[ids_in(sentence)] + P[:6]  # (T, d_model)
+    output, _ = scaled_dot_product_attention(x, x, x)
+    fox = sentence.split().index("fox")
+    print(f"{sentence} | fox at place {fox}:", [f"{number:.4f}" for number in output[fox].tolist()])
+
+# %% [markdown]
+# And this is all that a GPT does with its tokens before the first block. The rest of the model follows here only to
+# prove it:
+
+
+# %%
+def logits_at(ids: Tensor, positions: Tensor) -> Tensor:
+    """The storyteller, with places of our choice: ids (B, T) and positions (T,) to logits (B, T, V)."""
+    x = model.token_embedding(ids) + model.position_embedding(positions)  # (B, T, d_model), the same P for each row
+    for block in model.blocks:
+        x = block(x)
+    return model.output_head(model.final_norm(x))
+
+
+with torch.inference_mode():
+    assert torch.equal(logits_at(story_ids, torch.arange(story_ids.size(1))), model(story_ids))
+"the model's own result, bit for bit"
+
+# %% [markdown]
+# ### Why add?
+#
+# <div class="alert alert-warning">
+# <b>You may have read</b> that adding the position to the embedding blurs the word, because from a sum nobody can tell
+# the parts. For two numbers that is right: 7 may be 3 + 4 or 2 + 5. For two vectors from tables it depends on the
+# width. In many dimensions random vectors are nearly at right angles, and a sum lies close to its own two parts and far
+# from all others.
+# </div>
+#
+# Take 1,000 random words and 200 random places, add a word to a place, and ask which row of each table is nearest to
+# the sum.
+
+# %%
+widths = [2, 4, 8, 16, 32, 64, 128]
+shares: dict[str, list[float]] = {"word": [], "place": []}
+for width in widths:
+    words, places = (torch.randn(n, width, generator=generator, dtype=torch.float64) for n in (1000, 200))
+    word, place = (torch.randint(n, (1000,), generator=generator) for n in (1000, 200))
+    sums = words[word] + places[place]  # (1000, width)
+    shares["word"].append(round((torch.cdist(sums, words).argmin(dim=1) == word).double().mean().item(), 2))
+    shares["place"].append(round((torch.cdist(sums, places).argmin(dim=1) == place).double().mean().item(), 2))
+assert max(shares["word"][0], shares["place"][0]) < 0.1 and min(shares["word"][-2], shares["place"][-2]) > 0.98
+plots.curves({f"{name} read off the sum": (widths, share) for name, share in shares.items()}, "d_model", "share right")
+
+# %% [markdown]
+# In two dimensions the claim holds. At a width of 64, word and place can be read off nearly every sum. GPT-2's smallest
+# model has a width of 768.
+#
+# Trained tables are not random. Read the storyteller's sums in the same crude way, for the tokens and places that
+# stories use:
+
+# %%
+encoded_stories = [[START, *tokenizer.encode(stories.story_at("train", i).text)] for i in range(1000)]
+story_lengths = [len(ids) for ids in encoded_stories]
+print(f"1,000 training stories have between {min(story_lengths)} and {max(story_lengths)} tokens, START included")
+
+occurring = sorted({i for ids in encoded_stories for i in ids})
+words = model.token_embedding.weight[occurring].detach().double()  # (number of tokens that occur, d_model)
+places = model.position_embedding.weight[: min(story_lengths)].detach().double()
+word, place = (torch.randint(len(rows), (1000,), generator=generator) for rows in (words, places))
+sums = words[word] + places[place]  # (1000, d_model)
+word_right = (torch.cdist(sums, words).argmin(dim=1) == word).double().mean().item()
+place_right = (torch.cdist(sums, places).argmin(dim=1) == place).double().mean().item()
+print(f"word read off the sum: {word_right:.0%}, place: {place_right:.0%}")
+assert word_right > 0.8 and place_right > 0.8
+
+# %% [markdown]
+# The alternative is to write both vectors side by side and let a matrix bring them back to $d_{model}$ numbers. That
+# matrix has a part $A$ for the word's vector $e$ and a part $B$ for the place's vector $p$, so its result is $eA + pB$:
+# again a row of one table plus a row of another. Adding learns these tables directly.
+
+# %%
+A, B = (torch.randn(3, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+e, p = E[1], P[1]  # (d_model,) each
+side_by_side = torch.cat([e, p]) @ torch.cat([A, B])  # (2 d_model,) @ (2 d_model, d_model)
+assert torch.allclose(side_by_side, (E @ A)[1] + (P @ B)[1])
+"side by side, then a matrix = the sum of rows of two other tables"
+
+# %% [markdown]
+# ## Positions from a formula
+#
+# A learned row is one way. The first Transformer (Vaswani et al. 2017, section 3.5) computed the vector of a place
+# instead, from waves:
+#
+# $$PE_{(pos,\,2i)} = \sin\left(pos / 10000^{2i/d_{model}}\right) \qquad PE_{(pos,\,2i+1)} = \cos\left(pos / 10000^{2i/d_{model}}\right)$$
+#
+# Start with $d_{model} = 4$. There are two pairs of columns. For the first, *i* = 0, the divisor is $10000^0 = 1$ and
+# the angle is *pos* itself. For the second, *i* = 1, it is $10000^{2/4} = 100$, and the angle is *pos*/100. Compute the
+# row of place 1 with a calculator (in radians) before you look: sin 1, cos 1, sin 0.01, cos 0.01.
+
+
+# %%
+def sinusoid(position: int, d_model: int) -> list[float]:
+    """The vector of a place: sine and cosine of one angle for each pair of columns."""
+    vector: list[float] = []
+    for i in range(d_model // 2):
+        angle = position / 10000 ** (2 * i / d_model)
+        vector += [math.sin(angle), math.cos(angle)]
+    return vector
+
+
+for position in range(4):
+    print(f"place {position}:", "  ".join(f"{number:7.4f}" for number in sinusoid(position, 4)))
+
+# %% [markdown]
+# A picture helps. Take the sine to the right and the cosine upwards, and each pair of columns is the hand of a
+# **clock**. At place 0 all hands point up. With each place a hand turns on by its own speed: the first clock is fast,
+# the last one hardly moves. To read the place off many such clocks is like reading the time from the second, minute and
+# hour hands.
+#
+# ![Four rows of clocks for the places 0, 1, 2, 3, 10 and 100: in the top row the hand turns by one radian with each place, in each row below ten times more slowly](../figures/position_clocks.svg)
+#
+# The whole table at once in torch:
+
+
+# %%
+def sinusoidal_positions(n: int, d_model: int) -> Tensor:
+    """The vectors of the first n places, (n, d_model)."""
+    positions = torch.arange(n, dtype=torch.float64)[:, None]  # (n, 1)
+    speeds = 10000 ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)  # (d_model / 2,)
+    angles = positions * speeds  # (n, d_model / 2)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)  # sin, cos, sin, cos, …
+
+
+by_hand = torch.tensor([sinusoid(position, 64) for position in range(192)], dtype=torch.float64)
+assert torch.allclose(sinusoidal_positions(192, 64), by_hand, rtol=0, atol=1e-12)
+
+# %% [markdown]
+# ### Only the distance counts
+#
+# Attention compares vectors by their **dot product**: multiply number by number and add up. Multiply the vectors of two
+# places. For one pair of columns, sin *a* sin *b* + cos *a* cos *b* = cos(*a* − *b*): the places themselves drop out,
+# and their distance remains. For places 1 and 2 in four columns: cos 1 + cos 0.01 = 0.5403 + 1.0000 (rounded) = 1.5403.
+# For places 2 and 3 it must be the same.
+
+# %%
+pe = sinusoidal_positions(200, 4)
+for one, other in ((1, 2), (2, 3), (100, 101), (1, 3), (100, 102)):
+    print(f"places {one} and {other}: distance {other - one}, dot product {pe[one] @ pe[other]:.4f}")
+
+# %% [markdown]
+# For 20 places and 16 columns, each dot product as a shade. If only the distance counts, every diagonal has one colour.
+
+# %%
+pe = sinusoidal_positions(20, 16)
+dots = pe @ pe.T / 8  # (20, 20); a place with itself gives 8, the number of pairs
+for distance in range(20):
+    diagonal = dots.diagonal(distance)
+    assert torch.allclose(diagonal, diagonal[:1], rtol=0, atol=1e-12)
+names = [str(place) for place in range(20)]
+plots.heatmap(names, names, dots.tolist(), "place", "place", numbers=False)
+
+# %% [markdown]
+# Near places fit each other best. Nobody had to learn that.
+#
+# ### To move on is to turn
+#
+# There is more in the formula. To get from place *pos* to place *pos* + *k*, each hand turns by *k* times its speed,
+# wherever it stands. A turn by the angle *a* is
+#
+# $$\sin(\theta + a) = \sin\theta\,\cos a + \cos\theta\,\sin a \qquad \cos(\theta + a) = \cos\theta\,\cos a - \sin\theta\,\sin a$$
+#
+# It multiplies by numbers that depend on *k* alone and adds up. So one fixed matrix moves every place on by *k*.
+# Vaswani et al. hoped that this would make it easy for attention to look a fixed number of places back.
+#
+# ### Exercise 3 · move on without knowing where you are (★★★, 15 min)
+#
+# You get the vector of some place, but not the place. Return the vector of the place `k` further on (`k` may be
+# negative). The speed of pair *i* is $1/10000^{2i/d_{model}}$ radians per place.
+
+
+# %% tags=["exercise"]
+def moved_on(vector: list[float], k: int) -> list[float]:
+    """The sinusoid of place pos + k, from the sinusoid of place pos."""
+    ### BEGIN SOLUTION
+    d_model = len(vector)
+    moved: list[float] = []
+    for i in range(d_model // 2):
+        sine, cosine = vector[2 * i], vector[2 * i + 1]
+        angle = k / 10000 ** (2 * i / d_model)
+        moved.append(sine * math.cos(angle) + cosine * math.sin(angle))
+        moved.append(cosine * math.cos(angle) - sine * math.sin(angle))
+    return moved
+    ### END SOLUTION
+
+
+# %%
+check.moved_on(moved_on)
+
+# %% [markdown]
+# As a matrix it has a block of 2 × 2 for each clock and zeros elsewhere. One matrix for all places:
+
+
+# %%
+def turn(k: int, d_model: int) -> Tensor:
+    """(d_model, d_model): times the vector of any place, it gives the vector k places further on."""
+    angles = k * 10000 ** (-torch.arange(0, d_model, 2, dtype=torch.float64) / d_model)  # (d_model / 2,)
+    blocks = [torch.tensor([[a.cos(), a.sin()], [-a.sin(), a.cos()]], dtype=torch.float64) for a in angles]
+    return torch.block_diag(*blocks)
+
+
+print(turn(1, 4))
+pe = sinusoidal_positions(200, 64)
+assert torch.allclose(pe[:-7] @ turn(7, 64).T, pe[7:], rtol=0, atol=1e-12)  # all 193 places at once
+
+# %% [markdown]
+# Many newer models turn the queries and keys inside attention by such angles and add no position at all (Su et al.
+# 2021). The clocks have outlived the sum.
+#
+# ### Learned or computed?
+#
+# Vaswani et al. tried both kinds and got nearly the same results. GPT and GPT-2 learn theirs. Did our storyteller learn
+# anything like the clocks? Take the rows of its position table that every story reached, and average the **cosine**
+# over all pairs of the same distance. The cosine is the dot product of two vectors divided by both their lengths: 1 for
+# the same direction, 0 for a right angle, −1 for opposite directions.
+
+
+# %%
+def cosines(vectors: Tensor) -> Tensor:
+    """The cosine of every row with every row: (n, d) to (n, n)."""
+    directions = vectors / vectors.norm(dim=1, keepdim=True)
+    return directions @ directions.T
+
+
+model = model.double()
+d_model = model.config.d_model
+learned = model.position_embedding.weight.detach()  # (context_length, d_model)
+distances = list(range(min(story_lengths) - 15))
+by_distance = {
+    "sinusoids": cosines(sinusoidal_positions(min(story_lengths), d_model)),
+    "learned by the storyteller": cosines(learned[: min(story_lengths)]),
+}
+mean = {name: [matrix.diagonal(k).mean().item() for k in distances] for name, matrix in by_distance.items()}
+curve = mean["learned by the storyteller"]
+assert curve[1] > curve[10] > curve[-1]
+plots.curves(
+    {name: (distances, [round(value, 2) for value in values]) for name, values in mean.items()},
+    "distance between two places (tokens)", "mean cosine", markers=False,
+)  # fmt: skip
+
+# %% [markdown]
+# Nobody told the table that place 7 lies beside place 8. It began as random rows, whose cosines are near 0, and found
+# it out in training: what helps at one place mostly helps at the next. A learned table pays for that with data. A
+# formula has it for nothing.
+
+# %% [markdown]
+# ## Beyond the last row
+#
+# The table has a row for each place up to the context length. What if a text is longer?
+
+# %%
+context_length = model.config.context_length
+too_long = torch.full((1, context_length + 1), START)
+try:
+    model(too_long)
+except InputError as error:
+    print(error)
+
+# %% [markdown]
+# There is no row, so there is no answer, and the package says so. But a row alone is not enough. Look at how long each
+# row is. A fresh row has $d_{model}$ random numbers of standard deviation 0.02, so its length is about
+# $0.02\sqrt{d_{model}}$.
+
+# %%
+norms = learned.norm(dim=1)  # (context_length,)
+fresh = 0.02 * math.sqrt(d_model)
+print(f"fresh rows: {fresh:.2f}, the last five rows: {[round(norm, 2) for norm in norms[-5:].tolist()]}")
+assert norms[: min(story_lengths)].min() > 3 * fresh and norms[-5:].max() < 2 * fresh
+places = list(range(context_length))
+plots.curves(
+    {
+        "rows of the position table": (places, [round(norm, 2) for norm in norms.tolist()]),
+        "fresh rows, on average": (places, [round(fresh, 2)] * context_length),
+    },
+    "place", "length of the row", markers=False,
+)  # fmt: skip
+
+# %% [markdown]
+# The line falls where the stories end. No training story reached the last places, so their rows were never read, got no
+# gradient, and are the random rows they were on the first day. (The position table has no second job: it is not tied to
+# anything.) The model accepts text there and has no idea what these places mean.
+#
+# It is worse. Even a row that was trained knows only what happened at its own place. Leave a gap after START: all words
+# in the same order, at the same distances, *k* places later.
+
+# %%
+inputs, targets = next(story_data.batches("test", batch_size=10))
+positions = torch.arange(inputs.size(1))
+losses = []
+for k in (0, 1, 5, 20):
+    moved = (positions + k * (positions > 0)).clamp(max=context_length - 1)  # START stays at place 0
+    with torch.inference_mode():
+        losses.append(next_token_loss(logits_at(inputs, moved), targets).item())
+    print(f"stories {k:2} places later: loss {losses[-1]:.2f}")
+assert losses[0] + 0.1 < min(losses[1:])
+
+# %% [markdown]
+# One place is enough. No story of the training set ever began a place later, so nothing taught the model that it makes
+# no difference. Our stories all begin at place 1. The rows of `TextData` begin anywhere in a text, and so anything may
+# stand at any place: a reason to cut long texts like that.
+#
+# And the clocks? They go on for ever: place 5,000 has its vector like any other. Vaswani et al. chose them because they
+# *may* let a model go beyond the lengths it was trained on. But a slow hand that moved through a small angle in all of
+# training then points where no training example ever saw it:
+
+# %%
+slow = sinusoid(191, 64)[-2], sinusoid(5000, 64)[-2]
+print(f"slowest sine of 64 columns: from 0 to {slow[0]:.4f} in the places 0 to 191, and {slow[1]:.4f} at place 5,000")
+
+# %% [markdown]
+# A vector that exists is not a vector that means something. Press et al. (2022) measured it: models with sinusoids get
+# worse soon after the length they were trained on.
+
+# %% [markdown]
+# ## What training made of the words
+#
+# Back to red and blue. What has the token table become? Words are compared by their cosine (Mikolov et al. 2013). By
+# hand for [3, 4] and [4, 3]: the dot product is 12 + 12 = 24, both lengths are 5, and 24/25 = 0.96. For [3, 4] and [6,
+# 8], twice as long in the same direction, it is 50/(5 · 10) = 1.
+
+# %%
+pair = cosines(torch.tensor([[3.0, 4.0], [4.0, 3.0], [6.0, 8.0]], dtype=torch.float64))
+print(f"[3, 4] with [4, 3]: {pair[0, 1]:.4f}, with [6, 8]: {pair[0, 2]:.4f}")
+
+# %% [markdown]
+# ### Exercise 4 · nearest neighbours (★★☆, 10 min)
+#
+# Find the `k` rows of a table that have the largest cosine with one of its rows, the nearest first. The row itself does
+# not count.
+
+
+# %% tags=["exercise"]
+def nearest(table: Tensor, row: int, k: int) -> list[int]:
+    """The k rows nearest to a row of the table (V, d_model), by cosine."""
+    ### BEGIN SOLUTION
+    directions = table / table.norm(dim=1, keepdim=True)
+    cosine = directions @ directions[row]  # (V,)
+    cosine[row] = -math.inf
+    return cosine.topk(k).indices.tolist()
+    ### END SOLUTION
+
+
+# %%
+check.nearest(nearest)
+
+# %% [markdown]
+# The story world draws its words from tables: animals, colours, and so on. The model never saw these tables, only
+# stories. For the first word of each, the three nearest of all tokens:
+
+# %%
+classes: dict[str, list[int]] = {}
+for name, entries in stories.world().tables.items():
+    encoded = [tokenizer.encode(f" {entry['']}") for entry in entries]
+    classes[name] = [ids[0] for ids in encoded if len(ids) == 1]  # words that are one token
+
+words_table = model.token_embedding.weight.detach()  # (V, d_model)
+similar = cosines(words_table)
+similar.fill_diagonal_(-1.0)  # a token is not its own neighbour
+for name, members in classes.items():
+    best = similar[members[0]].topk(3)
+    found = [
+        f"{tokenizer.decode([i])} {value:.2f}" for i, value in zip(best.indices.tolist(), best.values, strict=True)
+    ]
+    print(f"{name:<14}{tokenizer.decode(members[:1]):<12}→{','.join(found)}")
+
+# %% [markdown]
+# Most lines look splendid. But a few examples prove nothing; an author picks them. So count: of all words of a class,
+# how many have their nearest neighbour in the same class? And how many in a fresh table, before any training?
+
+
+# %%
+def share_at_home(similar: Tensor, members: list[int]) -> float:
+    """The share of a class's words whose nearest neighbour is of the same class."""
+    neighbours = similar[members].argmax(dim=1).tolist()
+    return sum(neighbour in members for neighbour in neighbours) / len(members)
+
+
+torch.manual_seed(0)
+untrained = cosines(GPT(model.config).token_embedding.weight.detach().double())
+untrained.fill_diagonal_(-1.0)
+print(f"{'class':<14} words  untrained  trained")
+at_home = {name: (share_at_home(untrained, m), share_at_home(similar, m)) for name, m in classes.items()}
+for name, (before, after) in at_home.items():
+    print(f"{name:<14} {len(classes[name]):5} {before:10.0%} {after:8.0%}")
+
+everyone = sum(len(members) for members in classes.values())
+total = [sum(len(classes[name]) * share[i] for name, share in at_home.items()) / everyone for i in range(2)]
+print(f"{'all':<14} {everyone:5} {total[0]:10.0%} {total[1]:8.0%}")
+print("lowest share after training:", min(at_home, key=lambda name: at_home[name][1]))
+assert total[0] < 0.1 and total[1] > 0.8
+assert sum(after > 0.9 for _, after in at_home.values()) >= 12  # of 15 classes
+
+# %% [markdown]
+# An untrained table knows nothing. After training, in most classes nearly every word has its nearest neighbour in its
+# own class, among all tokens of the vocabulary. The model was never told of classes. All it did was to guess next
+# tokens, and words that can stand in the same place get similar gradients. Keep the class with the lowest share in
+# mind; we come back to it.
+#
+# <div class="alert alert-warning">
+# <b>You may have read</b> that embeddings capture meaning, so that near vectors mean similar things. They capture
+# <i>use</i>. Words are near when one could stand for the other in the text, and that includes opposites: nothing fits
+# better where <i>sunny</i> stands than <i>rainy</i>. Nguyen et al. (2016) describe the same in word vectors made from
+# real text.
+# </div>
+
+# %%
+weather = {word: tokenizer.encode(f" {word}")[0] for word in ("sunny", "rainy", "stormy", "warm", "frosty")}
+for one, other in (("sunny", "rainy"), ("sunny", "stormy"), ("warm", "frosty")):
+    print(f"{one} and {other}: cosine {similar[weather[one], weather[other]]:.2f}")
+    assert similar[weather[one], weather[other]] > 0.5
+
+# %% [markdown]
+# ### A surprise
+#
+# Sunny and rainy are not only near. Look at how near, and compare the classes: mean cosine between words of one class,
+# beside how often such a word comes in a story that has it.
+
+
+# %%
+def mentions(members: list[int]) -> float:
+    """How often a word of the class stands in a story, on average over the stories that have it."""
+    wanted = set(members)
+    counts = [count for ids in encoded_stories for i, count in Counter(ids).items() if i in wanted]
+    return sum(counts) / len(counts)
+
+
+def mean_cosine(vectors: Tensor) -> float:
+    """The mean cosine between two different rows of (n, d)."""
+    n = len(vectors)
+    return (cosines(vectors).sum().item() - n) / (n * (n - 1))  # less each row with itself
+
+
+how_often = {name: mentions(members) for name, members in classes.items()}
+alike = {name: mean_cosine(words_table[members]) for name, members in classes.items()}
+print(f"{'class':<14} in a story  mean cosine")
+for name in sorted(classes, key=lambda name: how_often[name]):
+    print(f"{name:<14} {how_often[name]:10.1f} {alike[name]:12.2f}")
+
+once = [alike[name] for name in classes if how_often[name] < 1.2]
+again = [alike[name] for name in classes if how_often[name] >= 1.2]
+print(f"mean of classes said once: {sum(once) / len(once):.2f}, of those that come back: {sum(again) / len(again):.2f}")
+assert sum(once) / len(once) > sum(again) / len(again) + 0.1
+assert min(alike["weathers"], alike["times"], alike["bad_feelings"], alike["good_feelings"]) > 0.8
+assert min(alike, key=lambda name: alike[name]) in ("heroes", "helpers")
+
+# %% [markdown]
+# Words that are said once lie close together: weathers, days and feelings so close that each class is almost one
+# vector. Words that come back are kept apart, names most of all, so far that a name may lie nearer to some word of
+# another class than to the next name.
+#
+# There is a good reason for it. If it is sunny or stormy, nothing later in a story depends on it, so the model loses
+# nothing by mixing them up. But whether the kite was red, and whose it was, matters until the last sentence: who mixes
+# up two names cannot say the right one again. The table keeps the differences that help to guess next tokens and lets
+# the others go. This pattern in 15 classes of a small world fits that reading; it does not prove it.
+
+# %% [markdown]
+# ### And an oddity
+#
+# Most tokens of our vocabulary never occur in a story: single bytes, and halves of words that were glued together
+# later. Nobody ever looked them up. What do they look like?
+
+# %%
+never = [i for i in range(V) if i not in set(occurring)]
+print(f"{len(never)} of {V} tokens do not occur in 1,000 stories")
+unheard, heard = mean_cosine(words_table[never]), mean_cosine(words_table[occurring])
+print(f"mean cosine between two of them: {unheard:.2f}, between two that occur: {heard:.2f}")
+assert unheard > 0.9 > heard
+
+# %% [markdown]
+# They are nearly one and the same vector. Nothing about them is similar but that they never come. Remember the tied
+# table: as output weights, they are all pushed down at every place. If that is the cause, they must fall together in
+# every tied GPT and stay as they are in one that is not tied. Train two small ones for a few steps:
+
+# %%
+for tied in (False, True):
+    torch.manual_seed(0)
+    small = GPT(GPTConfig(vocab_size=V, context_length=192, n_layers=1, n_heads=2, d_model=32, tie_embeddings=tied))
+    small = small.double()
+    optimizer = torch.optim.AdamW(small.parameters(), lr=3e-3, weight_decay=0.0)
+    falling = []
+    for step in range(31):
+        if step % 10 == 0:
+            falling.append(mean_cosine(small.token_embedding.weight.detach()[never]))
+        inputs, targets = story_data.batch_at(step, batch_size=4)
+        next_token_loss(small(inputs), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    print(f"tied: {tied!s:<5}  mean cosine after 0, 10, 20 and 30 steps: {[round(c, 2) + 0.0 for c in falling]}")
+    assert falling[-1] > 0.8 if tied else math.isclose(falling[-1], falling[0])
+
+# %% [markdown]
+# So it is. Land and Bartolo (2024) find neglected tokens in large published models by such marks. A high cosine has a
+# reason. It need not be meaning.
+
+# %% [markdown]
+# ## What to remember
+#
+# 1. Targets are the inputs one place later; a row of *T* tokens is *T* questions and takes *T* + 1 tokens of text.
+# 2. To look up a row is to multiply a one-hot vector with the table. Its gradient adds up over the places of a token and leaves unread rows alone, unless the table is tied.
+# 3. Attention by itself does not know order. The causal mask gives a stack of blocks a roundabout way to it; GPT-2 adds a learned vector for every place.
+# 4. Sinusoids are clock hands: their dot product depends on the distance alone, and to move on by *k* places is one fixed turn. A place that training never reached means nothing to either kind.
+# 5. Trained embeddings are near where words are used alike. That may be meaning, it may be opposites, and it may be tokens that never occur.
+
+# %% [markdown]
+# ## Primary sources
+#
+# - Bengio et al. 2003, A Neural Probabilistic Language Model, the table of word vectors (https://www.jmlr.org/papers/v3/bengio03a.html)
+# - Mikolov et al. 2013, Efficient Estimation of Word Representations in Vector Space, neighbours by cosine (https://arxiv.org/abs/1301.3781)
+# - Gehring et al. 2017, Convolutional Sequence to Sequence Learning, section 3.1, learned positions (https://arxiv.org/abs/1705.03122)
+# - Vaswani et al. 2017, Attention Is All You Need, section 3.5, sinusoids (https://arxiv.org/abs/1706.03762)
+# - Radford et al. 2018, Improving Language Understanding by Generative Pre-Training, section 4.1, learned instead of sinusoidal (https://openai.com/research/language-unsupervised)
+# - Radford et al. 2019, Language Models are Unsupervised Multitask Learners (https://openai.com/research/better-language-models)
+# - Press and Wolf 2017, Using the Output Embedding to Improve Language Models, tied tables (https://arxiv.org/abs/1608.05859)
+# - Haviv et al. 2022, Transformer Language Models without Positional Encodings Still Learn Positional Information (https://arxiv.org/abs/2203.16634)
+# - Press et al. 2022, Train Short, Test Long, beyond the trained length (https://arxiv.org/abs/2108.12409)
+# - Su et al. 2021, RoFormer, rotary positions (https://arxiv.org/abs/2104.09864)
+# - Nguyen et al. 2016, Integrating Distributional Lexical Contrast into Word Embeddings, opposites (https://arxiv.org/abs/1605.07766)
+# - Land and Bartolo 2024, Fishing for Magikarp, neglected tokens (https://arxiv.org/abs/2405.05417)
+# - Salmon et al. 2011, Parallel Random Numbers: As Easy as 1, 2, 3, the generator of `batch_at` (https://doi.org/10.1145/2063384.2063405)
+
+# %% [markdown]
+# **Next** · [Lesson 4 · Attention by hand](04_attention_by_hand.ipynb): how the vectors compare and mix.
