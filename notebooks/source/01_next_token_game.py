@@ -181,7 +181,7 @@ table = counts.double() / counts.sum(dim=1, keepdim=True)  # (V, V), each row su
 
 assert torch.allclose(table.sum(dim=1), torch.ones(V, dtype=torch.float64))
 assert math.isclose(table[id_of["the"], id_of["cat"]], after_the["cat"] / total)
-plots.bigram_heatmap(vocabulary, table.tolist())
+plots.heatmap(vocabulary, vocabulary, table.tolist(), "word", "next word")
 
 # %% [markdown]
 # Read a row from left to right: after *the* stand 0.67 on *cat* and 0.33 on *dog*. The full stop is followed by *the* every
@@ -513,5 +513,4 @@ assert len(ids) > len(text.split())
 # - Brown et al. 2020, Language Models are Few-Shot Learners (https://arxiv.org/abs/2005.14165)
 # - Ouyang et al. 2022, Training language models to follow instructions with human feedback (https://arxiv.org/abs/2203.02155)
 #
-# **Next** Lesson 2, tokenization, is planned: how text becomes token ids. Until then, go on to
-# [lesson 10](10_training_on_a_cpu.ipynb), which trains the storyteller.
+# **Next** · [Lesson 2 · Tokenization](02_tokenization.ipynb): how text becomes token ids.

@@ -1,0 +1,1025 @@
+# %% [markdown]
+# # Lesson 8 · The full GPT
+#
+# You have built every part of a GPT. This lesson puts them together, and meets a model that knows nothing and is
+# certain all the same. When that is cured, you account for everything in the model: each parameter, each multiplication, each
+# byte.
+#
+# **You will be able to**
+# - assemble a GPT, and say what shape the numbers have at every place,
+# - tie the output head to the embedding, and initialise both so that the first loss is ln V,
+# - prove two implementations equal, layer by layer,
+# - account for GPT-2's 124,439,808 parameters, and for the FLOPs and the memory of a training step.
+#
+# **Time** 90 min
+#
+# **Builds on** lessons 3 to 7 for the parts (each is recalled in a sentence), and [lesson 1](01_next_token_game.ipynb) for the loss
+#
+# ![The whole GPT in colour, from the text through embeddings, Transformer blocks and output head to the distribution; a dashed line ties the output head to the embeddings](../figures/where_full_gpt.svg)
+
+# %% tags=["setup"]
+import itertools
+import math
+import textwrap
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from minigpt.checkpoint import load_model
+from minigpt.config import GPTConfig, InputError
+from minigpt.course import check, plots, start_lesson
+from minigpt.data import StoryData, storyteller_tokenizer
+from minigpt.kv_cache import KVCache
+from minigpt.model import GPT, TransformerBlock, flops_per_token, next_token_loss, parameter_count
+
+start_lesson()
+
+# %% [markdown]
+# ## A model that should know nothing
+#
+# What you have: a table with a vector for each token and one with a vector for each position (lesson 3), and the Transformer
+# block (lesson 7). A block reads the **residual stream**, $d_{model}$ numbers for each token, and adds what attention and
+# feed-forward found. What is missing is the end: a last LayerNorm, and an **output head**, which turns the vector at each position
+# into V scores, the **logits**, one for each token that could come next.
+#
+# Put one after the other. That is a GPT:
+
+
+# %%
+class PlainGPT(nn.Module):
+    """The parts in their order, each with the numbers that torch gives it."""
+
+    def __init__(self, config: GPTConfig, tied: bool) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.position_embedding = nn.Embedding(config.context_length, config.d_model)
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
+        self.final_norm = nn.LayerNorm(config.d_model)
+        self.output_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        if tied:
+            self.output_head.weight = self.token_embedding.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.token_embedding(ids) + self.position_embedding(torch.arange(ids.size(1)))  # (B, T, d_model)
+        for block in self.blocks:
+            x = block(x)  # (B, T, d_model)
+        logits: Tensor = self.output_head(self.final_norm(x))  # (B, T, V)
+        return logits
+
+
+# %% [markdown]
+# Note the line after `if tied`. It throws the output head's own matrix away and uses the table of token vectors in its place. GPT-2
+# does this, so let us try both.
+#
+# A fresh model knows nothing. It should give all V tokens about the same probability, and pay −ln(1/V) = ln V for each token that
+# comes. We ask both about the beginnings of two stories.
+
+# %%
+tokenizer = storyteller_tokenizer()
+V = tokenizer.vocab_size
+config = GPTConfig(vocab_size=V, context_length=192, n_layers=4, n_heads=4, d_model=128)
+data = StoryData(tokenizer, config.context_length, held_out=1)
+
+
+def beginnings(step: int) -> tuple[Tensor, Tensor]:
+    """The first 64 tokens of two stories, and at each place the token that comes next; (B, T) each."""
+    inputs, targets = data.batch_at(step, batch_size=2)
+    return inputs[:, :64], targets[:, :64]
+
+
+inputs, targets = beginnings(0)
+
+plain = {}
+for name, tied in (("a matrix of its own", False), ("the embedding's table", True)):
+    torch.manual_seed(0)
+    plain[name] = PlainGPT(config, tied).double()
+    with torch.no_grad():
+        loss = next_token_loss(plain[name](inputs), targets)
+    print(f"the head uses {name:<22} loss {loss:6.2f}")
+print(f"{'ln V':<36} loss {math.log(V):6.2f}")
+assert loss > 10 * math.log(V)
+
+# %% [markdown]
+# One line, and the loss is more than ten times what ignorance costs. The second model does not waver between V tokens. It is *sure*, and wrong.
+# Nobody has trained it. **What can a model of random numbers be sure of?**
+
+# %% [markdown]
+# ## What goes through it
+#
+# First look at what flows. A **forward hook** is a function that torch calls after a module has run, with what it took and what it gave. Hang
+# one on every module, send the two stories through, and write down the shapes.
+
+
+# %%
+def trace(model: nn.Module, ids: Tensor) -> list[tuple[str, tuple[int, ...]]]:
+    """The name of each module that ran, in the order in which they finished, and the shape of what it gave."""
+    lines: list[tuple[str, tuple[int, ...]]] = []
+
+    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        return lambda module, taken, given: lines.append((name, tuple(given.shape)))
+
+    handles = [module.register_forward_hook(note(name)) for name, module in model.named_modules() if name]
+    with torch.no_grad():
+        model(ids)
+    for handle in handles:
+        handle.remove()
+    return lines
+
+
+for row in inputs:
+    print(textwrap.shorten(tokenizer.decode(row[1:].tolist()), 90, placeholder=" …"))
+print(f"{'token ids':<32} {tuple(inputs.shape)}")
+for name, shape in trace(plain["a matrix of its own"], inputs):
+    if "dropout" not in name and name.count(".") <= (3 if name.startswith("blocks.0") else 1):
+        print(f"{name:<32} {shape}")
+
+# %% [markdown]
+# Three kinds of shape. Between the blocks there is always the stream, $(B, T, d_{model})$: a block may add to it, and never changes its
+# shape, so blocks can be stacked as high as you like. Inside a block it widens for a moment, three times for queries, keys and values, four
+# times in the feed-forward network. Only the output head leaves the stream: $(B, T, V)$.
+#
+# The position table has no *B*: every sequence gets the same positions.
+
+# %% [markdown]
+# ## From a vector to V scores
+#
+# The output head is the one new part. Take a model with three tokens and $d_{model} = 2$. The head holds one row of numbers for each token.
+# A token's score is the dot product of its row with the vector *x* that the last LayerNorm hands over. Work out the score of *kite* yourself
+# before you read on.
+
+# %%
+names = ["fox", "kite", "ran"]
+table = [[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]]  # (V, d_model)
+x = [2.0, 1.0]  # (d_model,)
+
+scores = [sum(a * b for a, b in zip(x, row, strict=True)) for row in table]
+total = sum(math.exp(score) for score in scores)
+for name, score in zip(names, scores, strict=True):
+    print(f"{name:<5} score {score:.0f}   probability {math.exp(score) / total:.4f}")
+
+# %% [markdown]
+# For *kite*: 2 · 0 + 1 · 1 = 1. All scores at once are a product with the table's transpose, and that is what `nn.Linear` does with its
+# weight.
+
+# %%
+in_torch = torch.tensor(x) @ torch.tensor(table).T  # (V,)
+head = nn.Linear(2, 3, bias=False)
+head.weight = nn.Parameter(torch.tensor(table))  # (V, d_model), as nn.Linear stores it
+model = GPT(config).double()
+with torch.no_grad():
+    final = model.hidden_states(inputs)  # (B, T, d_model): what the package's output head reads
+    logits = model(inputs)  # (B, T, V)
+
+assert in_torch.tolist() == scores
+assert torch.equal(head(torch.tensor(x)), in_torch)
+assert torch.allclose(logits, final @ model.output_head.weight.T)
+print("plain Python, torch, nn.Linear and minigpt agree")
+
+# %% [markdown]
+# So a GPT has two tables with a row for each token. In the embedding an id fetches a row. In the output head a vector is compared with all
+# rows. Press and Wolf (2017) found that the rows of the head are good word vectors as well, and advised to keep **one table for both**. That
+# is **weight tying**. It made the perplexity of their language models lower, and it saves a whole table.
+#
+# What does training do to a table with two jobs? Compare a tied model with an untied one whose two tables hold the same numbers.
+
+# %%
+tied = GPT(replace(config, n_layers=1)).double()
+untied = GPT(replace(config, n_layers=1, tie_embeddings=False)).double()
+untied.load_state_dict(tied.state_dict())
+for model in (tied, untied):
+    next_token_loss(model(inputs), targets).backward()
+
+as_embedding, as_head = untied.token_embedding.weight.grad, untied.output_head.weight.grad
+assert as_embedding is not None and as_head is not None and tied.token_embedding.weight.grad is not None
+assert torch.allclose(tied.token_embedding.weight.grad, as_embedding + as_head)
+print("rows of the table:                ", V)
+print("rows with a gradient as embedding:", int(as_embedding.any(dim=1).sum()))
+print("rows with a gradient as head:     ", int(as_head.any(dim=1).sum()))
+
+# %% [markdown]
+# The gradient of the tied table is the **sum** of both. As embedding, only the rows of tokens in the batch are moved. As head, every row is
+# moved at every step, because every token had a score. So the head has the larger say, and Press and Wolf saw just this: a tied table
+# develops more like an output table than like an input table.
+#
+# <div class="alert alert-warning">
+# <b>You may have read</b> that the output head is a matrix of its own, with V · d<sub>model</sub> parameters to be added to the count.
+# In GPT-2 it is not. It is the embedding's table under a second name: there is one tensor, it is counted once, and who changes one
+# changes the other. (Some models do keep two. Here <code>tie_embeddings=False</code> does.)
+# </div>
+
+# %%
+print("one and the same object:", tied.output_head.weight is tied.token_embedding.weight)
+print("parameters with «head» in their name:", [name for name, _ in tied.named_parameters() if "head" in name])
+with torch.no_grad():
+    tied.token_embedding.weight[0] = 7.0  # write through one name …
+assert (tied.output_head.weight[0] == 7.0).all()  # … and read through the other
+assert sum(p.numel() for p in untied.parameters()) - sum(p.numel() for p in tied.parameters()) == V * config.d_model
+
+# %% [markdown]
+# ### Exercise 1 · untie (★★☆, 10 min)
+#
+# Now the other way. You are given a *tied* GPT. Give its output head a table of its own that starts with the same numbers: the logits stay what
+# they were, and from then on each table is trained for itself. (A module accepts as its weight only an `nn.Parameter`.)
+
+
+# %% tags=["exercise"]
+def untie(model: GPT) -> None:
+    """Give the output head a table of its own, with the numbers of the embedding's."""
+    ### BEGIN SOLUTION
+    model.output_head.weight = nn.Parameter(model.token_embedding.weight.detach().clone())
+    ### END SOLUTION
+
+
+# %%
+check.untie(untie)
+
+# %% [markdown]
+# ## What the careless model is sure of
+#
+# Back to the model that shouts. Look at the token that it finds most probable, beside the token that it has just read.
+
+# %%
+careless = plain["the embedding's table"]
+with torch.no_grad():
+    logits = careless(inputs)  # (B, T, V)
+guesses = logits.argmax(dim=-1)  # (B, T)
+for t in range(1, 7):
+    print(f"read {tokenizer.decode([int(inputs[0, t])])!r:<10} bets on {tokenizer.decode([int(guesses[0, t])])!r}")
+
+copies = (guesses == inputs).double().mean().item()
+print(f"bets on the token that it has just read: {copies:.0%} of all positions")
+assert copies > 0.99
+
+# %% [markdown]
+# It is sure that every token repeats itself. No wonder: the token's own vector enters at the bottom, the residual stream carries it to the top,
+# and there the head compares the stream with *the same table*. Whose row fits best? The token's own.
+#
+# How high is that score? Torch fills an embedding with numbers of size 1: a normal distribution with standard deviation 1. Do it by hand, and
+# leave out what the blocks add.
+#
+# 1. A token's vector *e* plus a position's vector *p*: numbers of size $\sqrt{1 + 1} = \sqrt 2$.
+# 2. The last LayerNorm brings them back to size 1: $x = (e + p)/\sqrt 2$.
+# 3. The own score: $e \cdot x = e \cdot e / \sqrt 2 + e \cdot p / \sqrt 2$. The first term is 128 squares, each 1 on average, over $\sqrt 2$. In the
+#    second, 128 products of random sign nearly cancel.
+# 4. Any other token's score: 128 products of random sign. They sum to about $\sqrt{128}$ (a section below shows why a root).
+
+# %%
+own = logits.gather(-1, inputs[..., None]).mean().item()
+d = config.d_model
+print(f"own score:    by hand {d / math.sqrt(2):5.1f}   measured {own:5.1f}")
+print(f"other scores: by hand {math.sqrt(d):5.1f}   measured {logits.std():5.1f}")
+assert 0.9 < own / (d / math.sqrt(2)) < 1.1
+
+# %% [markdown]
+# (The blocks add something to the stream after all, so the token's share in *x* is a little smaller than by hand.)
+#
+# What does that cost? Softmax goes by differences of scores. The token that really comes has an ordinary score, around 0, and the own token
+# stands far above it. The truth is left with a share of about $e^{-\text{own score}}$, and $-\ln$ of it is the own score. That is the
+# loss we saw. The other model was saved by an accident: `nn.Linear` draws its weights between $-1/\sqrt{d}$ and $1/\sqrt{d}$, which is small,
+# and its rows know nothing of the embedding's.
+#
+# So a table with two jobs must start with small numbers. GPT draws all its matrices with a standard deviation of **0.02** (Radford et al.
+# 2018, section 4.1). Try four sizes:
+
+
+# %%
+def first_loss(spread: float, tied: bool) -> float:
+    """The loss of a fresh GPT whose two tables were drawn with this standard deviation."""
+    torch.manual_seed(0)
+    model = GPT(replace(config, tie_embeddings=tied)).double()
+    generator = torch.Generator().manual_seed(1)
+    for table in (model.token_embedding, model.position_embedding, model.output_head):
+        nn.init.normal_(table.weight, std=spread, generator=generator)
+    with torch.no_grad():
+        return next_token_loss(model(inputs), targets).item()
+
+
+print("standard deviation   untied     tied")
+for spread in (1.0, 0.5, 0.1, 0.02):
+    print(f"{spread:18}  {first_loss(spread, tied=False):7.2f}  {first_loss(spread, tied=True):7.2f}")
+print(f"{'ln V':>18}  {math.log(V):7.2f}  {math.log(V):7.2f}")
+assert first_loss(0.02, tied=True) - math.log(V) < 0.1 and first_loss(1.0, tied=True) > 2 * first_loss(1.0, tied=False)
+
+# %% [markdown]
+# With 0.02 the first loss is ln V, up to a few hundredths. At 1.0 both shout, and the tied model pays more than twice as much: the untied
+# one is loud at random, the tied one always says the same wrong thing.
+#
+# Training will repair it, you might say. Give both thirty steps (lesson 9 takes a step apart; here it is five lines) and watch.
+
+# %%
+losses: dict[str, list[float]] = {}
+for name, spread in (("tables start at 1.0", 1.0), ("tables start at 0.02", 0.02)):
+    torch.manual_seed(0)
+    model = GPT(replace(config, n_layers=1, d_model=64)).double()
+    nn.init.normal_(model.token_embedding.weight, std=spread)
+    nn.init.normal_(model.position_embedding.weight, std=spread)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses[name] = []
+    for step in range(31):
+        read, wanted = beginnings(step)
+        loss = next_token_loss(model(read), wanted)
+        losses[name].append(loss.item())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+knows_nothing = [math.log(V)] * 31
+lines = losses | {"ln V": knows_nothing}
+plots.curves(
+    {name: (range(31), [round(y, 1) for y in ys]) for name, ys in lines.items()},
+    "step", "loss (nats per token)", markers=False,
+)  # fmt: skip
+
+# %%
+print("after 30 steps, started at 1.0:  knows less than nothing:", losses["tables start at 1.0"][-1] > math.log(V))
+print("after 30 steps, started at 0.02: knows something:        ", losses["tables start at 0.02"][-1] < math.log(V) - 1)
+assert losses["tables start at 1.0"][-1] > math.log(V) > losses["tables start at 0.02"][-1] + 1
+
+# %% [markdown]
+# Thirty steps of work went into forgetting what nobody had taught. So the first number to look at in any training is the first loss, and
+# you know what it must be.
+
+# %% [markdown]
+# ## Why the stream grows with depth
+#
+# GPT-2's initialisation cares for one thing more. Each of the L blocks adds to the stream twice, and before training what it adds is random. It reads
+# through a LayerNorm, so what it adds has the same size however large the stream has become (lesson 7). But 2L additions pile up. How large does a
+# sum of many random numbers get?
+#
+# Toss a coin *n* times, +1 for heads and −1 for tails, and add up. For *n* = 2 there are four cases: 2, 0, 0, −2. By the **size** of numbers we mean
+# the root of their mean square, here $\sqrt{(4 + 0 + 0 + 4)/4} = \sqrt 2$. Work out *n* = 3 yourself (eight cases), then let Python list them all.
+
+# %%
+for n in (1, 2, 3, 4, 16):
+    sums = [sum(tosses) for tosses in itertools.product((-1, 1), repeat=n)]
+    root_mean_square = math.sqrt(sum(total**2 for total in sums) / len(sums))
+    print(f"n = {n:2}: {len(sums):6,} cases, size of the sum {root_mean_square:.4f}, √n = {math.sqrt(n):.4f}")
+    assert math.isclose(root_mean_square, math.sqrt(n))
+
+# %% [markdown]
+# A sum of *n* random numbers of size 1 has size $\sqrt n$: they help each other sometimes and cancel sometimes. So the 2L outputs make the stream
+# about $\sqrt{2L}$ times as large as one would. The cure is to divide each by $\sqrt{2L}$. Radford et al. (2019, section 2.3) scale the
+# weights of the residual layers by $1/\sqrt N$, with N the number of these layers; here each addition counts, and N = 2L.
+#
+# Now in the network: the size of the stream after each of 24 blocks, with and without the factor.
+
+
+# %%
+def fresh(n_layers: int, scaled: bool) -> GPT:
+    """A new model; not scaled means that 0.02 is the standard deviation of all its matrices."""
+    torch.manual_seed(0)
+    model = GPT(replace(config, n_layers=n_layers)).double()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if not scaled and name.endswith(("attention.output.weight", "feed_forward.down.weight")):
+                weight.mul_(math.sqrt(2 * n_layers))  # takes back what the package did
+    return model
+
+
+@torch.no_grad()
+def stream(model: GPT) -> list[Tensor]:
+    """The residual stream after the embeddings, then after each block: (B, T, d_model) each."""
+    seen: list[Tensor] = []
+    for module in (model.dropout, *model.blocks):  # dropout stands behind the embeddings
+        module.register_forward_hook(lambda module, taken, given: seen.append(given))
+    model(inputs)
+    return seen
+
+
+def size(x: Tensor) -> float:
+    """The root of the mean square."""
+    return x.pow(2).mean().sqrt().item()
+
+
+sizes = {
+    name: [size(x) for x in stream(fresh(24, scaled))]
+    for name, scaled in (("all matrices 0.02", False), ("residual projections 0.02 / √(2L)", True))
+}
+for series in sizes.values():
+    assert math.isclose(series[0], 0.02 * math.sqrt(2), rel_tol=0.1)
+assert sizes["all matrices 0.02"][1] > 2 * sizes["all matrices 0.02"][0]
+plots.curves(
+    {name: (range(25), [round(y, 3) for y in series]) for name, series in sizes.items()},
+    "after this many blocks (0: the embeddings)",
+    "size of the residual stream",
+)
+
+# %% [markdown]
+# Both start at 0.02 · √2, the sum of two embeddings. Without the factor the first block alone more than doubles the stream, and it goes on
+# growing. Does that harm? Compare three depths, and ask three questions at the top. How large is the stream? How much of the token is left:
+# the cosine between its stream and its embedding (1: same direction, 0: nothing in common)? And does the first loss tell?
+
+# %%
+print("              size           cosine          first loss")
+print("blocks   without  with    without  with    without  with")
+tops: dict[int, list[float]] = {}
+for n_layers in (3, 12, 48):
+    models = [fresh(n_layers, scaled) for scaled in (False, True)]
+    with torch.no_grad():
+        losses_of_both = [next_token_loss(model(inputs), targets).item() for model in models]
+    streams = [stream(model) for model in models]
+    tops[n_layers] = [size(x[-1]) for x in streams]
+    kept = [F.cosine_similarity(x[0], x[-1], dim=-1).mean().item() for x in streams]
+    columns = [f"{left:8.2f} {right:6.2f}" for left, right in (tops[n_layers], kept, losses_of_both)]
+    print(f"{n_layers:6} {'  '.join(columns)}")
+    assert max(losses_of_both) < math.log(V) + 0.15
+assert tops[48][0] > 3 * tops[3][0] and abs(tops[48][1] / tops[3][1] - 1) < 0.1
+
+# %% [markdown]
+# With the factor the stream ends at the same size whatever the depth, and with the same share of the token in it. Without it, the token drowns
+# in what untrained layers say about it, and the deeper the model, the more. (This is about the start. What it is worth later must be measured
+# in training.)
+#
+# The first loss does not tell. The last LayerNorm takes the size away, so every model here starts close to ln V. A right first loss does not
+# prove a right initialisation.
+
+# %% [markdown]
+# ### Exercise 2 · initialise (★★☆, 15 min)
+#
+# You are given a GPT whose matrices and biases hold anything at all. Initialise it as GPT-2:
+#
+# - the matrix of every `nn.Linear` and `nn.Embedding`: normal, standard deviation 0.02; every bias of an `nn.Linear`: zero,
+# - but the two projections of each block that end on the stream, `attention.output.weight` and `feed_forward.down.weight`:
+#   $0.02/\sqrt{2L}$, with L from `model.config.n_layers`,
+# - LayerNorms stay as torch made them (gain 1, bias 0).
+#
+# `model.modules()`, `model.named_parameters()`, `nn.init.normal_(tensor, std=…)` and `nn.init.zeros_(tensor)` do the work.
+
+
+# %% tags=["exercise"]
+def initialise(model: GPT) -> None:
+    """GPT-2's initialisation."""
+    ### BEGIN SOLUTION
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    for name, weight in model.named_parameters():
+        if name.endswith(("attention.output.weight", "feed_forward.down.weight")):
+            nn.init.normal_(weight, std=0.02 / math.sqrt(2 * model.config.n_layers))
+    ### END SOLUTION
+
+
+# %%
+check.initialise(initialise)
+
+# %% [markdown]
+# ## The whole GPT on one screen
+#
+# Here is the model that all later lessons train, word for word as in `minigpt/model.py`. It is `PlainGPT` with the initialisation, and four
+# things that real use asks for:
+#
+# - **dropout** behind the embeddings (off in our configs),
+# - `hidden_states` apart from the head, for whoever wants the stream,
+# - errors that say what is wrong with the input,
+# - a `cache` of keys and values and a `position`, with which lesson 13 generates text faster. Until then there is no cache, and position is 0.
+
+
+# %% tags=["package:minigpt.model.GPT"]
+class GPT(nn.Module):
+    """The model: for every token, a score for each token that could come next."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.position_embedding = nn.Embedding(config.context_length, config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
+        self.final_norm = nn.LayerNorm(config.d_model, bias=config.bias)
+        self.output_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.output_head.weight = self.token_embedding.weight  # Press and Wolf 2017
+        self.initialise()
+
+    def initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        # 2 n_layers outputs are added up; their sum should be as large as one (Radford et al. 2019, section 2.3).
+        for name, weight in self.named_parameters():
+            if name.endswith(("attention.output.weight", "feed_forward.down.weight")):
+                nn.init.normal_(weight, std=0.02 / math.sqrt(2 * self.config.n_layers))
+
+    def forward(self, ids: Tensor, cache: KVCache | None = None, position: int = 0) -> Tensor:
+        """Token ids (B, T), int64, to logits (B, T, vocab_size): the logits at t are about the token at t + 1."""
+        logits: Tensor = self.output_head(self.hidden_states(ids, cache, position))
+        return logits
+
+    def hidden_states(self, ids: Tensor, cache: KVCache | None = None, position: int = 0) -> Tensor:
+        """What the output head reads, (B, T, d_model)."""
+        T, context_length = ids.size(1), self.config.context_length
+        if position < 0 or position + T > context_length:
+            raise InputError(
+                f"{T} tokens from position {position} do not fit into the model's context of {context_length} tokens: "
+                f"pass the last {context_length} tokens at most, or train a model with a larger context_length"
+            )
+        try:  # torch itself looks for bad ids on the CPU; to look here too would make a GPU wait
+            x: Tensor = self.token_embedding(ids)  # (B, T, d_model)
+        except IndexError:
+            vocab_size = self.config.vocab_size
+            bad = ids[(ids < 0) | (ids >= vocab_size)][0].item()
+            raise InputError(
+                f"token id {bad} is not in the vocabulary of {vocab_size} tokens (0 to {vocab_size - 1}): "
+                "use the tokenizer that the model was trained with"
+            ) from None
+        positions = torch.arange(position, position + T, device=ids.device)
+        x = self.dropout(x + self.position_embedding(positions))
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cache, layer, position)
+        x = self.final_norm(x)
+        return x
+
+
+# %%
+torch.manual_seed(0)
+ours = GPT(config)
+
+from minigpt.model import GPT  # from here on the package's
+
+torch.manual_seed(0)
+theirs = GPT(config)
+assert torch.equal(ours(inputs), theirs(inputs))
+print("same seed, same weights, same logits")
+
+# %% [markdown]
+# ## Is it right?
+#
+# A test of your code by your own code shares your mistakes. So take an implementation by other people, give it the same weights, and compare
+# after every layer: the first layer that differs is where to look.
+#
+# Torch has one. `nn.TransformerEncoderLayer` is a Transformer block; with the norm first, tanh-GELU and a causal mask it should be
+# exactly ours. Only the names differ. We draw large random weights, and biases that are not zero: at 0.02 the blocks do so little that a
+# mistake in them could pass for rounding.
+
+# %%
+torch.manual_seed(0)
+model = GPT(config).double()
+for parameter in model.parameters():
+    nn.init.normal_(parameter, mean=0.05, std=0.3)
+
+THEIR_NAMES = {
+    "attention_norm": "norm1",
+    "attention.qkv.": "self_attn.in_proj_",
+    "attention.output": "self_attn.out_proj",
+    "feed_forward_norm": "norm2",
+    "feed_forward.up": "linear1",
+    "feed_forward.down": "linear2",
+}
+
+
+def torch_layer(block: nn.Module) -> nn.TransformerEncoderLayer:
+    """Torch's own block with the weights of ours."""
+    layer = nn.TransformerEncoderLayer(
+        config.d_model, config.n_heads, config.feed_forward_size, dropout=0.0, norm_first=True, batch_first=True,
+        activation=lambda x: F.gelu(x, approximate="tanh"), dtype=torch.float64,
+    )  # fmt: skip
+    weights = {}
+    for name, values in block.state_dict().items():
+        for our_name, their_name in THEIR_NAMES.items():
+            name = name.replace(our_name, their_name)
+        weights[name] = values
+    layer.load_state_dict(weights)
+    return layer
+
+
+@torch.no_grad()
+def compare(mask: Tensor | None) -> list[float]:
+    """The largest difference between the two streams after each block, then between the logits."""
+    seen: list[Tensor] = []
+    handles = [b.register_forward_hook(lambda module, taken, given: seen.append(given)) for b in model.blocks]
+    logits = model(inputs)
+    for handle in handles:
+        handle.remove()
+    x = model.token_embedding.weight[inputs] + model.position_embedding.weight[: inputs.size(1)]
+    differences = []
+    for block, ours in zip(model.blocks, seen, strict=True):
+        x = torch_layer(block)(x, src_mask=mask)
+        differences.append((x - ours).abs().max().item())
+    x = F.layer_norm(x, (config.d_model,), model.final_norm.weight, model.final_norm.bias)
+    return [*differences, (x @ model.token_embedding.weight.T - logits).abs().max().item()]
+
+
+T = inputs.size(1)
+not_yet = torch.ones(T, T, dtype=torch.bool).triu(1)  # True where a token must not look
+places = [*(f"block {n}" for n in range(1, config.n_layers + 1)), "logits"]
+masked, unmasked = compare(not_yet), compare(None)
+print("equal to ten decimals   with the mask   without")
+for place, *differences in zip(places, masked, unmasked, strict=True):
+    print(f"{place:<23} {differences[0] < 1e-10!s:<15} {differences[1] < 1e-10}")
+assert max(masked) < 1e-10 and min(unmasked) > 0.01
+
+# %% [markdown]
+# Equal everywhere, and the comparison can fail: without the mask it does, from the first block on. (Torch calls the layer an *encoder* layer because
+# an encoder uses it without a mask. With one, it is what GPT is made of.)
+#
+# The usual reference for GPT-2 is Hugging Face's `transformers`. The course does not need it, and `make lab` does not install it. If you have it,
+# the next cell repeats the comparison with it: stream after the embeddings and after each block but the last, then the logits. If not, the cell says so,
+# and you have missed nothing.
+
+# %% tags=["nbval-ignore-output"]
+try:
+    with warnings.catch_warnings(action="ignore"):  # it would say something about progress bars
+        from transformers import GPT2Config, GPT2LMHeadModel
+except ImportError:
+    print("transformers is not installed here: nothing is compared. The comparison above stands without it.")
+else:
+    reference = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=V, n_positions=config.context_length, n_embd=config.d_model, n_layer=config.n_layers,
+            n_head=config.n_heads, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
+        )
+    ).double()  # fmt: skip
+    GPT2_NAMES = {
+        "token_embedding": "wte", "position_embedding": "wpe", "final_norm": "ln_f", "blocks": "h",
+        "attention_norm": "ln_1", "attention.qkv": "attn.c_attn", "attention.output": "attn.c_proj",
+        "feed_forward_norm": "ln_2", "feed_forward.up": "mlp.c_fc", "feed_forward.down": "mlp.c_proj",
+    }  # fmt: skip
+    weights = {}
+    for name, values in model.named_parameters():
+        if name.startswith("blocks") and values.ndim == 2:
+            values = values.T  # GPT-2 keeps the matrices in its blocks the other way round
+        for our_name, their_name in GPT2_NAMES.items():
+            name = name.replace(our_name, their_name)
+        weights[name] = values
+    reference.transformer.load_state_dict(weights)
+    with torch.no_grad():
+        answer = reference(inputs, output_hidden_states=True)
+        seen = []
+        for module in (model.dropout, *model.blocks):
+            module.register_forward_hook(lambda module, taken, given: seen.append(given))
+        logits = model(inputs)
+    for layer in range(config.n_layers):
+        difference = (answer.hidden_states[layer] - seen[layer]).abs().max().item()
+        print(f"stream after {layer} blocks: equal to ten decimals: {difference < 1e-10}")
+        assert difference < 1e-10
+    difference = (answer.logits - logits).abs().max().item()
+    print(f"logits:                equal to ten decimals: {difference < 1e-10}")
+    assert difference < 1e-10
+
+# %% [markdown]
+# ## The ledger of parameters
+#
+# GPT-2's smallest model has V = 50,257, a context of 1,024, 12 blocks and $d_{model} = 768$. It is said to have 124 million parameters. Where are they? To
+# count we need the shapes of its tensors and not the numbers in them. On the device `meta` torch makes tensors that have a shape and take no
+# memory.
+
+# %%
+with torch.device("meta"):
+    gpt2 = GPT(GPTConfig())  # GPTConfig's defaults are GPT-2's smallest model
+
+
+def line(name: str, numbers: int, shape: str = "") -> None:
+    print(f"{name:<40} {shape:>13} {numbers:>12,}")
+
+
+def lines_of(part: nn.Module, name: str) -> int:
+    """Print a line for each tensor of a part; returns the sum."""
+    for tensor_name, tensor in part.named_parameters():
+        line(f"{name}.{tensor_name}", tensor.numel(), " × ".join(f"{n:,}" for n in tensor.shape))
+    return sum(tensor.numel() for tensor in part.parameters())
+
+
+embeddings = lines_of(gpt2.token_embedding, "token_embedding") + lines_of(gpt2.position_embedding, "position_embedding")
+block = lines_of(gpt2.blocks[0], "  block")
+line("  one block", block)
+line("12 blocks", 12 * block)
+final_norm = lines_of(gpt2.final_norm, "final_norm")
+line("output_head.weight: tied, counted above", 0)
+total = embeddings + 12 * block + final_norm
+line("in all", total)
+assert total == parameter_count(GPTConfig()) == 124_439_808
+assert total == sum(parameter.numel() for parameter in gpt2.parameters())
+
+# %% [markdown]
+# Check a block yourself. Its matrices hold $3d^2 + d^2$ in attention and $4d^2 + 4d^2$ in the feed-forward network, $12 d^2$ together. Its
+# vectors hold $2d + 2d$ for the LayerNorms and $3d + d + 4d + d$ biases, $13 d$ together. Then untie.
+
+# %%
+d = 768
+print(f"a block: 12 · 768² + 13 · 768 = {12 * d * d:,} + {13 * d:,} = {12 * d * d + 13 * d:,}")
+print(f"untied:  124,439,808 + 50,257 · 768 = {124_439_808 + 50_257 * d:,}")
+assert 12 * d * d + 13 * d == block
+assert parameter_count(GPTConfig(tie_embeddings=False)) == 124_439_808 + 50_257 * d == 163_037_184
+
+# %% [markdown]
+# <div class="alert alert-warning">
+# <b>You may have read</b> that GPT-2 small has 117 million parameters. So says the paper (Radford et al. 2019, table 2: 117M, 345M, 762M and
+# 1542M for the four sizes). Later OpenAI wrote in its repository that these counts were wrong, «due to an error». Which error, it did not say.
+# Count again with the vocabulary of the <i>first</i> GPT, 40,478 tokens, and all else as in GPT-2:
+# </div>
+
+# %%
+print("blocks  d_model   V = 50,257   V = 40,478   the paper")
+shapes = (12, 768, 12, 117), (24, 1024, 16, 345), (36, 1280, 20, 762), (48, 1600, 25, 1542)
+for n_layers, d_model, n_heads, said in shapes:
+    size_of = GPTConfig(n_layers=n_layers, d_model=d_model, n_heads=n_heads)
+    right, old = (parameter_count(replace(size_of, vocab_size=v)) / 1e6 for v in (50_257, 40_478))
+    print(f"{n_layers:6} {d_model:8} {right:10.1f} M {old:10.1f} M {said:9} M")
+    assert round(old) == said != round(right)
+
+# %% [markdown]
+# All four, to the last digit that was printed. This is our arithmetic and not their statement, but a ledger kept line by line would have shown it: the
+# vocabulary grew by 9,779 tokens, and each brings $d_{model}$ numbers.
+#
+# ### Exercise 3 · the ledger of any GPT (★★☆, 10 min)
+#
+# Count the parameters from a `GPTConfig` alone, without building the model. Mind four things: `feed_forward_size` need not be $4d$; with `bias=False`
+# no Linear and no LayerNorm has a bias; the output head never has one; and `tie_embeddings` decides whether it costs anything.
+
+
+# %% tags=["exercise"]
+def gpt_parameters(config: GPTConfig) -> int:
+    """How many numbers this GPT learns."""
+    ### BEGIN SOLUTION
+    d, d_ff = config.d_model, config.feed_forward_size
+    norm = 2 * d if config.bias else d
+    attention = 4 * d * d
+    feed_forward = 2 * d * d_ff
+    if config.bias:
+        attention += 4 * d
+        feed_forward += d_ff + d
+    embeddings = (config.vocab_size + config.context_length) * d
+    output_head = 0 if config.tie_embeddings else config.vocab_size * d
+    return embeddings + config.n_layers * (attention + feed_forward + 2 * norm) + norm + output_head
+    ### END SOLUTION
+
+
+# %%
+check.gpt_parameters(gpt_parameters)
+
+# %% [markdown]
+# ## The ledger of work
+#
+# How much arithmetic is a training step? Nearly all of it is in products of matrices, so count one by hand. A matrix of 2 × 3 times one of 3 × 4 has 8 results,
+# and each takes 3 multiplications and 3 additions (the first adds to zero). That is 2 · 2 · 3 · 4 = 48 **floating-point operations**, FLOPs. In
+# general an (m, k) matrix times a (k, n) matrix takes **2mkn**.
+
+# %%
+left, right = torch.ones(2, 3), torch.ones(3, 4)
+product, flops = [[0.0] * 4 for _ in range(2)], 0
+for i, j, k in itertools.product(range(2), range(4), range(3)):
+    product[i][j] += float(left[i, k]) * float(right[k, j])
+    flops += 2  # one multiplication, one addition
+
+with FlopCounterMode(display=False) as counter:
+    assert (left @ right).tolist() == product
+print(f"counted in the loop: {flops}, 2mkn = {2 * 2 * 3 * 4}, counted by torch: {counter.get_total_flops()}")
+assert flops == counter.get_total_flops()
+
+# %% [markdown]
+# `FlopCounterMode` watches which operations torch carries out, and adds up 2mkn for each product. The backward pass costs twice the forward pass:
+# a product $Y = XW$ needs two products of the same size on the way back, one for the gradient of *W* and one for the gradient of *X*.
+
+# %%
+left.requires_grad_()
+right.requires_grad_()
+with FlopCounterMode(display=False) as counter:
+    (left @ right).sum().backward()
+print(f"forward and backward: {counter.get_total_flops()} = 3 · {flops}")
+assert counter.get_total_flops() == 3 * flops
+
+# %% [markdown]
+# Now one block, for B sequences of T tokens. The four Linear layers treat all B · T tokens alike: (BT, k) times (k, n). Attention multiplies,
+# in each head, queries with keys, (T, d_k) times (d_k, T), and weights with values, (T, T) times (T, d_k). Over all heads either takes
+# $2 B T^2 d_{model}$.
+
+# %%
+model = GPT(config)  # a fresh one
+B, T = inputs.shape
+d = config.d_model
+by_hand = {
+    "attention.qkv": 2 * B * T * d * 3 * d,
+    "attention.output": 2 * B * T * d * d,
+    "feed_forward.up": 2 * B * T * d * 4 * d,
+    "feed_forward.down": 2 * B * T * 4 * d * d,
+}
+with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    model(inputs)
+by_torch = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
+for name, count in by_hand.items():
+    print(f"{name:<18} by hand {count:>12,}   by torch {by_torch[f'GPT.blocks.0.{name}']:>12,}")
+    assert count == by_torch[f"GPT.blocks.0.{name}"]
+
+in_attention = by_torch["GPT.blocks.0.attention"] - by_hand["attention.qkv"] - by_hand["attention.output"]
+print(f"{'scores and values':<18} by hand {2 * 2 * B * T * T * d:>12,}   by torch {in_attention:>12,}")
+
+# %% [markdown]
+# Torch counts nothing for attention itself. Is it free? No. The package uses torch's fused attention (lesson 5), and on a CPU that is an operation
+# that the counter has no rule for, so it is silently left out. Ask for plain matrix products instead, and everything is there.
+
+# %%
+with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    model(inputs)
+forward = counter.get_total_flops()
+of_attention = sum(counter.get_flop_counts()["GPT.blocks.0.attention"].values())
+in_attention = of_attention - by_hand["attention.qkv"] - by_hand["attention.output"]
+print(f"scores and values, as plain products: {in_attention:,}")
+assert in_attention == 2 * 2 * B * T * T * d
+
+with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    next_token_loss(model(inputs), targets).backward()
+print(f"forward {forward:,}, forward and backward {counter.get_total_flops():,}")
+print(f"B · T · flops_per_token           {B * T * flops_per_token(config, T):,}")
+assert counter.get_total_flops() == 3 * forward == B * T * flops_per_token(config, T)
+
+# %% [markdown]
+# So `flops_per_token` is exact for matrix products. It does not count LayerNorm, softmax, GELU and biases; neither does torch. And it
+# counts attention over all T × T pairs, although the mask throws away almost half of them.
+#
+# Others count otherwise, and a number of FLOPs means little until you know how it was counted. For GPT-2 small, per token, at 1,024 tokens:
+
+# %%
+gpt2_config, T = GPTConfig(), 1024
+in_blocks = 12 * 12 * 768**2  # the matrices of the blocks: Kaplan's N, without embeddings
+conventions = {
+    "6 × all parameters": 6 * parameter_count(gpt2_config),
+    "Kaplan et al. 2020, 2.1: 3 · (2N + 2 L T d)": 3 * (2 * in_blocks + 2 * 12 * T * 768),
+    "minigpt: 6 · (N + V d) + 12 L T d": flops_per_token(gpt2_config, T),
+}
+for name, count in conventions.items():
+    print(f"{name:<44} {count / 1e6:6.1f} million")
+assert flops_per_token(gpt2_config, T) == 6 * (in_blocks + 50_257 * 768) + 12 * 12 * T * 768
+
+# %% [markdown]
+# - **6 FLOPs per parameter** is the rule of thumb: 2 forward, 4 backward. It counts position vectors and biases, which multiply nothing, and
+#   leaves attention out.
+# - Kaplan et al. (2020, section 2.1) leave out the output head, and count half of what we count for attention. For most purposes they drop that term too
+#   and take 6N.
+# - Ours has the form of Chowdhery et al. (2022, appendix B), 6N + 12 L H Q T with H heads of size Q. Lesson 11 uses it to say what share of a GPU's
+#   speed a training run really uses.
+#
+# ### Exercise 4 · FLOPs of a forward pass (★★★, 15 min)
+#
+# Put it together: the FLOPs of a forward pass for B sequences of T tokens, attention counted in full. `check` compares with torch's counter.
+
+
+# %% tags=["exercise"]
+def gpt_forward_flops(config: GPTConfig, B: int, T: int) -> int:
+    """2mkn for every product of matrices in a forward pass."""
+    ### BEGIN SOLUTION
+    d, d_ff = config.d_model, config.feed_forward_size
+    linear_layers = 2 * B * T * (4 * d * d + 2 * d * d_ff)
+    attention = 2 * (2 * B * T * T * d)
+    output_head = 2 * B * T * d * config.vocab_size
+    return config.n_layers * (linear_layers + attention) + output_head
+    ### END SOLUTION
+
+
+# %%
+check.gpt_forward_flops(gpt_forward_flops)
+
+# %% [markdown]
+# ## One pass, T lessons
+#
+# The logits are $(B, T, V)$: not one distribution but one at every position. Is that worth having?
+#
+# <div class="alert alert-warning">
+# <b>You may have read</b> that a GPT outputs one prediction, and that a text of T tokens must be cut into T training examples: «Once», «Once upon»,
+# «Once upon a», each with the word that follows. It need not be cut. One forward pass over the whole text gives all T predictions, the very same
+# numbers, because the causal mask lets no position see what comes after it.
+# </div>
+
+# %%
+storyteller, _ = load_model("storyteller")
+storyteller = storyteller.double()
+ids, answers = inputs[:1], targets[:1]  # one of our two stories, (1, T) each
+T = ids.size(1)
+
+with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+    with FlopCounterMode(display=False) as one_pass:
+        at_once = storyteller(ids)[0]  # (T, V)
+    with FlopCounterMode(display=False) as many_passes:
+        one_by_one = torch.stack([storyteller(ids[:, : t + 1])[0, -1] for t in range(T)])  # (T, V)
+
+assert torch.allclose(at_once, one_by_one, rtol=0, atol=1e-9)
+losses_at_once = F.cross_entropy(at_once, answers[0], reduction="none")  # (T,)
+assert torch.isclose(losses_at_once.mean(), next_token_loss(at_once[None], answers))
+ratio = many_passes.get_total_flops() / one_pass.get_total_flops()
+print(f"T = {T} tokens, {len(losses_at_once)} losses from one pass, equal to those of {T} passes")
+print(f"the {T} passes cost {ratio:.1f} times as much; (T + 1) / 2 = {(T + 1) / 2:.1f}")
+assert 0.8 < ratio / ((T + 1) / 2) <= 1
+
+cost = [t * flops_per_token(GPTConfig(), t) for t in range(1, 1025)]
+print(f"GPT-2 small, 1,024 tokens: 1,024 passes cost {sum(cost) / cost[-1]:.0f} times as much as one")
+
+# %% [markdown]
+# The passes have 1, 2, … T tokens, $T(T+1)/2$ together, where one pass has T. Hence about $(T+1)/2$ times the work for the same T losses. (Where
+# the measured ratio is lower: attention grows with $T^2$, and short texts have little of it.)
+#
+# A recurrent network gets all its predictions from one pass too, but token after token. Here all positions are computed side by side.
+
+# %% [markdown]
+# ## The ledger of memory
+#
+# Training needs more than the weights. For each parameter, a gradient. For each parameter, the two running means of Adam (lesson 9). In float32 a
+# number takes 4 bytes, so these are 4 + 4 + 8 = **16 bytes per parameter**. Predict, then ask the tensors.
+
+# %%
+model = GPT(config)
+optimizer = torch.optim.AdamW(model.parameters())
+next_token_loss(model(inputs), targets).backward()
+optimizer.step()
+
+n_parameters, n_tensors = parameter_count(config), len(list(model.parameters()))
+states = [tensor for state in optimizer.state.values() for tensor in state.values()]
+ledger = {
+    "weights": (4 * n_parameters, sum(p.nbytes for p in model.parameters())),
+    "gradients": (4 * n_parameters, sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)),
+    "Adam's means": (8 * n_parameters + 4 * n_tensors, sum(tensor.nbytes for tensor in states)),
+}
+for name, (predicted, real) in ledger.items():
+    print(f"{name:<14} predicted {predicted:>12,} bytes   real {real:>12,}")
+    assert predicted == real
+
+# %% [markdown]
+# (For each of its tensors torch's AdamW keeps a counter of steps as well: those are the 4 bytes per tensor.)
+#
+# Then there are the **activations**. The backward pass needs numbers that the forward pass computed: the gradient of a Linear's weight is made from its
+# *input*, so the input is kept. What a block keeps for each token:
+#
+# | step | kept for backward | numbers |
+# | --- | --- | --- |
+# | both LayerNorms | input, and its mean and spread | $2 (d + 2)$ |
+# | queries, keys, values | input | $d$ |
+# | attention | queries, keys, values, and one number for each head | $3d + h$ |
+# | attention output | input, which is also what attention gave | $d$ |
+# | feed-forward up | input | $d$ |
+# | GELU | input | $4d$ |
+# | feed-forward down | input | $4d$ |
+# | additions | nothing | 0 |
+#
+# That is $16 d + 4 + h$ for each token and block. After the blocks come the last LayerNorm ($d + 2$), the head's input ($d$) and the loss ($V$ log-probabilities).
+# Fused attention keeps no $T \times T$ weights. Torch lets us look over its shoulder: `saved_tensors_hooks` calls us with every tensor that it puts aside.
+
+
+# %%
+def kept_for_backward(model: GPT, ids: Tensor, targets: Tensor) -> int:
+    """Bytes of floating-point numbers that torch keeps between the passes, beside the parameters; each memory counted once."""
+    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage().data_ptr()
+        if tensor.is_floating_point() and tensor.ndim > 0 and memory not in parameters:
+            kept[memory] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        next_token_loss(model(ids), targets)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def activation_bytes(config: GPTConfig, B: int, T: int) -> int:
+    """The table above, in float32, with d_ff = 4 d_model."""
+    d, h = config.d_model, config.n_heads
+    return 4 * B * T * (config.n_layers * (16 * d + 4 + h) + 2 * d + 2 + config.vocab_size)
+
+
+B, T = inputs.shape
+print(f"predicted {activation_bytes(config, B, T):,} bytes   real {kept_for_backward(model, inputs, targets):,}")
+assert activation_bytes(config, B, T) == kept_for_backward(model, inputs, targets)
+
+# %% [markdown]
+# Not a byte off. So we may trust the formula for a model that we cannot run here: GPT-2 small, with batches of B texts of 1,024 tokens.
+
+# %%
+print(f"weights, gradients, Adam: {16 * parameter_count(gpt2_config) / 1e9:5.2f} GB, whatever the batch")
+for B in (1, 8, 32):
+    activations = activation_bytes(gpt2_config, B, 1024) / 1e9
+    of_loss = 4 * B * 1024 * gpt2_config.vocab_size / 1e9
+    print(f"activations, B = {B:2}:      {activations:5.2f} GB, of which {of_loss:.2f} GB for the loss alone")
+
+# %% [markdown]
+# The weights are not what fills the memory. Activations grow with every token in the batch, and soon outweigh all the rest. This is a lower bound:
+# passing numbers, such as the gradient of the logits, come on top while they last. Lesson 11 measures the whole on a GPU, and shows how to need less.
+
+# %% [markdown]
+# ## What to remember
+#
+# 1. A GPT is two tables, L blocks, a LayerNorm and an output head. The stream stays (B, T, d_model); only the head leaves it, for (B, T, V).
+# 2. In GPT-2 the head *is* the embedding's table. It must start small: at 0.02 the first loss is ln V, at torch's 1.0 the model shouts what it read.
+# 3. 2L additions make the stream about √(2L) times as large. GPT-2 divides the weights that make them by √(2L). The first loss does not tell.
+# 4. One pass gives T losses, thanks to the mask. Cut into T examples, the same text costs about T/2 times as much.
+# 5. Keep ledgers: 12d² + 13d parameters a block, 6 FLOPs per weight and token plus 12LTd, 16 bytes per parameter plus the activations.
+
+# %% [markdown]
+# ## Primary sources
+#
+# - Press and Wolf 2017, Using the Output Embedding to Improve Language Models (https://arxiv.org/abs/1608.05859)
+# - Radford et al. 2018, Improving Language Understanding by Generative Pre-Training, section 4.1 (https://openai.com/research/language-unsupervised)
+# - Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3 and table 2 (https://openai.com/research/better-language-models)
+# - OpenAI's repository of GPT-2, with the note on the parameter counts (https://github.com/openai/gpt-2)
+# - Kaplan et al. 2020, Scaling Laws for Neural Language Models, section 2.1 (https://arxiv.org/abs/2001.08361)
+# - Chowdhery et al. 2022, PaLM: Scaling Language Modeling with Pathways, appendix B (https://arxiv.org/abs/2204.02311)
+#
+# **Next** · [Lesson 9 · Loss, backpropagation, AdamW](09_loss_backprop_adamw.ipynb)

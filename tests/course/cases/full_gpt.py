@@ -1,0 +1,456 @@
+"""Answers to the exercises of lesson 8."""
+
+import copy
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from minigpt.config import GPTConfig
+from minigpt.model import GPT, flops_per_token, parameter_count
+from tests.course.cases import Answers
+
+
+def by_deepcopy(model: GPT) -> None:
+    model.output_head = copy.deepcopy(model.output_head)
+
+
+def into_a_new_linear(model: GPT) -> None:
+    V, d = model.token_embedding.weight.shape
+    head = nn.Linear(d, V, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(model.token_embedding.weight)
+    model.output_head = head
+
+
+def the_other_gets_the_copy(model: GPT) -> None:
+    model.token_embedding = nn.Embedding.from_pretrained(model.output_head.weight.detach().clone(), freeze=False)
+
+
+def only_a_name(model: GPT) -> None:
+    weight = model.output_head.weight
+    weight = nn.Parameter(weight.clone())
+
+
+def a_new_view(model: GPT) -> None:
+    model.output_head.weight = nn.Parameter(model.token_embedding.weight.detach())
+
+
+def new_numbers(model: GPT) -> None:
+    V, d = model.token_embedding.weight.shape
+    model.output_head = nn.Linear(d, V, bias=False)
+
+
+def turned(model: GPT) -> None:
+    model.output_head.weight = nn.Parameter(model.token_embedding.weight.detach().T.clone())
+
+
+def frozen(model: GPT) -> None:
+    model.output_head.weight = nn.Parameter(model.token_embedding.weight.detach().clone(), requires_grad=False)
+
+
+def bare_tensor(model: GPT) -> None:
+    copied = model.token_embedding.weight.detach().clone().requires_grad_()
+    del model.output_head.weight
+    model.output_head.weight = copied
+
+
+def not_a_parameter(model: GPT) -> None:
+    model.output_head.weight = model.token_embedding.weight.clone()
+
+
+def with_a_bias(model: GPT) -> None:
+    V, d = model.token_embedding.weight.shape
+    head = nn.Linear(d, V)
+    head.weight = nn.Parameter(model.token_embedding.weight.detach().clone())
+    model.output_head = head
+
+
+def gpt2s(
+    model: GPT,
+    std: float = 0.02,
+    scaled: tuple[str, ...] = ("attention.output.weight", "feed_forward.down.weight"),
+    factor: Callable[[int], float] = lambda L: 1 / math.sqrt(2 * L),
+    biases: bool = True,
+    kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Embedding),
+) -> None:
+    """Initialise as GPT-2, or with one mistake."""
+    for module in model.modules():
+        if isinstance(module, kinds):
+            nn.init.normal_(module.get_parameter("weight"), std=std)
+        if biases and isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    for name, weight in model.named_parameters():
+        if name.endswith(scaled):
+            nn.init.normal_(weight, std=std * factor(model.config.n_layers))
+
+
+def by_name(model: GPT) -> None:
+    for name, parameter in model.named_parameters():
+        if "norm" in name:
+            continue
+        if parameter.ndim == 1:
+            parameter.data.fill_(0)
+        else:
+            onto_stream = ".output." in name or ".down." in name
+            parameter.data = torch.randn(parameter.shape) * 0.02
+            if onto_stream:
+                parameter.data /= (2 * model.config.n_layers) ** 0.5
+
+
+def scaled_afterwards(model: GPT) -> None:
+    gpt2s(model, factor=lambda L: 1.0)
+    with torch.no_grad():
+        for block in model.blocks:
+            for name in ("attention.output.weight", "feed_forward.down.weight"):
+                block.get_parameter(name).mul_((2 * len(model.blocks)) ** -0.5)
+
+
+def norms_too(model: GPT) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+    gpt2s(model)
+
+
+def into_thin_air(model: GPT) -> None:
+    for parameter in model.parameters():
+        _ = torch.randn(parameter.shape) * 0.02
+
+
+def norms_like_the_rest(model: GPT) -> None:
+    gpt2s(model)
+    for name, parameter in model.named_parameters():
+        if name.endswith("norm.weight"):
+            nn.init.normal_(parameter, std=0.02)
+
+
+def biases_forgotten(model: GPT) -> None:
+    gpt2s(model, biases=False)
+
+
+def embeddings_forgotten(model: GPT) -> None:
+    gpt2s(model, kinds=(nn.Linear,))
+
+
+def uniform(model: GPT) -> None:
+    gpt2s(model)
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.uniform_(module.weight, -0.02, 0.02)
+
+
+def variance(model: GPT) -> None:
+    gpt2s(model, std=math.sqrt(0.02))
+
+
+def all_scaled(model: GPT) -> None:
+    gpt2s(model, scaled=("qkv.weight", "output.weight", "up.weight", "down.weight"))
+
+
+def ones(model: GPT) -> None:
+    gpt2s(model, std=1.0)
+
+
+def one_of_two(model: GPT) -> None:
+    gpt2s(model, scaled=("attention.output.weight",))
+
+
+def not_scaled(model: GPT) -> None:
+    gpt2s(model, factor=lambda L: 1.0)
+
+
+def once_a_block(model: GPT) -> None:
+    gpt2s(model, factor=lambda L: 1 / math.sqrt(L))
+
+
+def no_root(model: GPT) -> None:
+    gpt2s(model, factor=lambda L: 1 / (2 * L))
+
+
+def upside_down(model: GPT) -> None:
+    gpt2s(model, factor=lambda L: math.sqrt(2 * L))
+
+
+def always_gpt2s_depth(model: GPT) -> None:
+    gpt2s(model, factor=lambda L: 1 / math.sqrt(24))
+
+
+def always_eight(model: GPT) -> None:
+    gpt2s(model, factor=lambda L: 1 / math.sqrt(16))
+
+
+def unties(model: GPT) -> None:
+    gpt2s(model)
+    model.output_head.weight = nn.Parameter(model.output_head.weight.detach().clone())
+
+
+def by_building(config: GPTConfig) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in GPT(config).parameters())
+
+
+def ledger(config: GPTConfig, **changes: int) -> int:
+    """Count line by line, or with one mistake."""
+    V, T, L, d, d_ff = config.vocab_size, config.context_length, config.n_layers, config.d_model, config.d_ff or 0
+    have = {
+        "V": V, "T": T, "L": L, "d_ff": d_ff or 4 * d, "bias": int(config.bias), "norm_bias": int(config.bias),
+        "head": 0 if config.tie_embeddings else V, "head_bias": 0, "norms": 2, "final": 1, "matrices": 4, "up_bias": -1,
+    } | changes  # fmt: skip
+    up_bias = have["d_ff"] if have["up_bias"] < 0 else have["up_bias"]
+    norm = d + have["norm_bias"] * d
+    attention = have["matrices"] * (d * d + have["bias"] * d)
+    feed_forward = 2 * d * have["d_ff"] + have["bias"] * (up_bias + d)
+    blocks = have["L"] * (attention + feed_forward + have["norms"] * norm)
+    return (have["V"] + have["T"] + have["head"]) * d + have["head_bias"] + blocks + have["final"] * norm
+
+
+def line_by_line(config: GPTConfig) -> int:
+    return ledger(config)
+
+
+def head_counted_twice(config: GPTConfig) -> int:
+    return ledger(config, head=config.vocab_size)
+
+
+def head_never_counted(config: GPTConfig) -> int:
+    return ledger(config, head=0)
+
+
+def no_positions(config: GPTConfig) -> int:
+    return ledger(config, T=0)
+
+
+def no_tokens(config: GPTConfig) -> int:
+    return ledger(config, V=0)
+
+
+def no_final_norm(config: GPTConfig) -> int:
+    return ledger(config, final=0)
+
+
+def head_with_bias(config: GPTConfig) -> int:
+    return ledger(config, head_bias=config.vocab_size)
+
+
+def one_block(config: GPTConfig) -> int:
+    return ledger(config, L=1)
+
+
+def no_norms_in_blocks(config: GPTConfig) -> int:
+    return ledger(config, norms=0)
+
+
+def one_norm_a_block(config: GPTConfig) -> int:
+    return ledger(config, norms=1)
+
+
+def norms_without_bias(config: GPTConfig) -> int:
+    return ledger(config, norm_bias=0)
+
+
+def linears_without_bias(config: GPTConfig) -> int:
+    return ledger(config, bias=0)
+
+
+def biases_always(config: GPTConfig) -> int:
+    return ledger(config, bias=1, norm_bias=1)
+
+
+def no_output_projection(config: GPTConfig) -> int:
+    return ledger(config, matrices=3)
+
+
+def always_four_d(config: GPTConfig) -> int:
+    return ledger(config, d_ff=4 * config.d_model)
+
+
+def field_without_default(config: GPTConfig) -> int:
+    return ledger(config, d_ff=config.d_ff)
+
+
+def a_matrix_for_each_head(config: GPTConfig) -> int:
+    return ledger(config, matrices=1 + 3 * config.n_heads)
+
+
+def up_bias_too_short(config: GPTConfig) -> int:
+    return ledger(config, up_bias=config.d_model)
+
+
+def twelve_d_squared(config: GPTConfig) -> int:
+    return 12 * config.n_layers * config.d_model**2
+
+
+def a_third_of_training(config: GPTConfig, B: int, T: int) -> int:
+    return B * T * flops_per_token(config, T) // 3
+
+
+def product_by_product(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T)
+
+
+def six_per_block(config: GPTConfig, B: int, T: int) -> int:
+    d, d_ff, h = config.d_model, config.feed_forward_size, config.n_heads
+    products = [(B * T, d, 3 * d), (B * T, d, d), (B * T, d, d_ff), (B * T, d_ff, d)] * config.n_layers
+    products += [(T, d // h, T), (T, T, d // h)] * (config.n_layers * B * h) + [(B * T, d, config.vocab_size)]
+    return sum(2 * m * k * n for m, k, n in products)
+
+
+def work(config: GPTConfig, B: int, T: int, **changes: int) -> int:
+    """Count product by product, or with one mistake."""
+    d = config.d_model
+    have = {
+        "flops": 2, "d_ff": config.feed_forward_size, "keys": T, "heads": 1, "products": 2, "matrices": 4,
+        "scored": T, "L": config.n_layers, "V": config.vocab_size,
+    } | changes  # fmt: skip
+    linear = B * T * (have["matrices"] * d * d + 2 * d * have["d_ff"])
+    attention = have["products"] * B * T * have["keys"] * d * have["heads"]
+    return have["flops"] * (have["L"] * (linear + attention) + B * have["scored"] * d * have["V"])
+
+
+def multiplications_only(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T, flops=1)
+
+
+def with_backward(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T, flops=6)
+
+
+def one_sequence(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, 1, T)
+
+
+def per_token(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T) // (B * T)
+
+
+def no_head(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T, V=0)
+
+
+def last_position_only(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T, scored=1)
+
+
+def lookup_as_product(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T, V=2 * config.vocab_size)
+
+
+def linear_layers_only(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T, products=0)
+
+
+def scores_only(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T, products=1)
+
+
+def t_once(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T, keys=1)
+
+
+def every_head_full(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T, heads=config.n_heads)
+
+
+def narrow_only(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T, d_ff=4 * config.d_model)
+
+
+def single_block(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T, L=1)
+
+
+def three_matrices(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T, matrices=3)
+
+
+def two_per_parameter(config: GPTConfig, B: int, T: int) -> int:
+    return 2 * B * T * parameter_count(config)
+
+
+def d_ff_without_default(config: GPTConfig, B: int, T: int) -> int:
+    return work(config, B, T, d_ff=config.d_ff)
+
+
+ANSWERS = {
+    "untie": Answers(
+        right=[by_deepcopy, into_a_new_linear, the_other_gets_the_copy],
+        wrong={
+            only_a_name: "still is the embedding's",
+            a_new_view: "they look at one memory",
+            new_numbers: "The head has other numbers now",
+            turned: "The head's weight is now (4, 7)",
+            frozen: "frozen",
+            bare_tensor: "a bare tensor",
+            not_a_parameter: "cannot assign",
+            with_a_bias: "The head has a bias now",
+        },
+    ),
+    "initialise": Answers(
+        right=[gpt2s, by_name, scaled_afterwards, norms_too],
+        wrong={
+            into_thin_air: "no number in the model has changed",
+            norms_like_the_rest: "A LayerNorm stays",
+            biases_forgotten: "What should a bias of a Linear be?",
+            embeddings_forgotten: "That is what was in it",
+            uniform: "a uniform draw",
+            variance: "and not the variance",
+            all_scaled: "this matrix does not end on the stream",
+            ones: "What does it hold now?",
+            one_of_two: "feed_forward.down.weight is not (0.02",
+            not_scaled: "Where is their factor?",
+            once_a_block: "How many times does one block add",
+            no_root: "Do 2L random outputs sum to 2L times",
+            upside_down: "louder still",
+            always_gpt2s_depth: "With L = 8 it should be",
+            always_eight: "Right for 8 blocks",
+            unties: "A tied one is tied no longer",
+        },
+    ),
+    "gpt_parameters": Answers(
+        right=[by_building, line_by_line, parameter_count],
+        wrong={
+            head_counted_twice: "what does the head own?",
+            head_never_counted: "The head now has a table of its own",
+            no_positions: "where it stands",
+            no_tokens: "what stands for each token?",
+            no_final_norm: "outside the blocks",
+            head_with_bias: "output head's bias",
+            one_block: "the count for one block",
+            no_norms_in_blocks: "The LayerNorms in the blocks are missing",
+            one_norm_a_block: "Each block has two LayerNorms",
+            norms_without_bias: "You have one",
+            linears_without_bias: "as many as it has outputs",
+            biases_always: "Without biases",
+            no_output_projection: "a fourth projection",
+            always_four_d: "is 4 d wide",
+            field_without_default: "d_ff is 0 here",
+            a_matrix_for_each_head: "More heads are not more parameters",
+            up_bias_too_short: "so d_ff biases",
+            twelve_d_squared: "Write the ledger of this model",
+        },
+    ),
+    "gpt_forward_flops": Answers(
+        right=[a_third_of_training, product_by_product, six_per_block],
+        wrong={
+            multiplications_only: "That is half.",
+            with_backward: "a whole training step",
+            one_sequence: "for one sequence",
+            per_token: "for one token",
+            no_head: "to V scores",
+            last_position_only: "not for the last alone",
+            lookup_as_product: "fetched and not multiplied",
+            linear_layers_only: "Attention's own two products",
+            scores_only: "Half of attention is missing",
+            t_once: "Does your T stand there twice?",
+            every_head_full: "How much do they cost together?",
+            narrow_only: "is 4 d wide",
+            single_block: "has a single block",
+            three_matrices: "a fourth projection",
+            two_per_parameter: "Which product is that?",
+            d_ff_without_default: "Right for a first model",
+        },
+    ),
+}
