@@ -172,6 +172,11 @@ class Preset:
     tokenizer: Literal["auto", "char", "bpe"] = "auto"
 
 
+_GPT2 = TrainConfig(
+    max_steps=19073, batch_size=512, accumulate=32, learning_rate=6e-4, warmup_steps=700, min_learning_rate=0.1,
+    eval_every=1000, save_every=1000,
+)  # fmt: skip
+
 PRESETS: dict[str, Preset] = {
     # The bundled model: a million parameters for the story world, trained on a CPU. No weight decay: it guards
     # against learning by heart, and here no story comes twice.
@@ -179,7 +184,7 @@ PRESETS: dict[str, Preset] = {
         data="stories",
         model=GPTConfig(vocab_size=2048, context_length=192, n_layers=3, n_heads=4, d_model=144),
         train=TrainConfig(
-            max_steps=9000,
+            max_steps=11500,
             batch_size=16,
             optimizer="muon",
             learning_rate=8e-3,
@@ -202,12 +207,19 @@ PRESETS: dict[str, Preset] = {
         train=TrainConfig(max_steps=2000, batch_size=12, learning_rate=1e-3, min_learning_rate=0.1, eval_every=500),
         tokenizer="char",
     ),
-    # GPT-2's smallest model with nanoGPT's optimiser settings; for a GPU.
-    "gpt2": Preset(
+    # nanoGPT's config/train_shakespeare_char.py, ten million parameters; for a GPU.
+    "shakespeare-char-gpu": Preset(
         data="shakespeare",
-        model=GPTConfig(),
-        train=TrainConfig(max_steps=5000, batch_size=32, accumulate=4, learning_rate=6e-4, warmup_steps=500),
+        model=GPTConfig(vocab_size=65, context_length=256, n_layers=6, n_heads=6, d_model=384, dropout=0.2, bias=False),
+        train=TrainConfig(
+            max_steps=5000, batch_size=64, learning_rate=1e-3, min_learning_rate=0.1, beta2=0.99, eval_every=250
+        ),
+        tokenizer="char",
     ),
+    # GPT-2's smallest model on ten billion tokens, half a million a step; for one large GPU, 16 sequences at a time.
+    "gpt2": Preset(data="fineweb-edu", model=GPTConfig(), train=_GPT2),
+    # The same for eight: torchrun --nproc-per-node 8 -m minigpt train --preset gpt2-8
+    "gpt2-8": Preset(data="fineweb-edu", model=GPTConfig(), train=replace(_GPT2, accumulate=4)),
 }
 
 

@@ -203,6 +203,7 @@ def curves(
             if side in log:
                 axes.set(**{f"{side}scale": "log"})
                 axis.set_major_formatter("{x:g}")
+                axis.set_minor_formatter("")  # over less than a decade matplotlib would write 2 × 10²
         if len(lines) > 1:
             axes.legend()
     return figure

@@ -3,5 +3,19 @@
 One module for each lesson, and one line here for each module.
 """
 
+from minigpt.course.check.attention_by_hand import dot_product_attention, score_divisor, softmax, softmax_jacobian
+from minigpt.course.check.embeddings_and_positions import embedding_gradient, moved_on, nearest, pack
+from minigpt.course.check.feed_forward import exactly_one, feed_forward_share, ffn
+from minigpt.course.check.full_gpt import gpt_forward_flops, gpt_parameters, initialise, untie
+from minigpt.course.check.loss_backprop_adamw import (
+    adamw_step,
+    cross_entropy_gradient,
+    numerical_gradient,
+    softmax_backward,
+)
+from minigpt.course.check.many_gpus import bytes_per_gpu, gather_step, loss_for_ddp, my_rows
+from minigpt.course.check.multi_head_attention import causal_mask, join_heads, leaks, split_heads
 from minigpt.course.check.next_token_game import bigram_probabilities, draw, perplexity_of
+from minigpt.course.check.tokenization import chat_prompt, encode_word, group_digits, merge
 from minigpt.course.check.training_on_a_cpu import clip, inputs_and_targets, warmup_stable_decay
+from minigpt.course.check.transformer_block import dropout, layer_norm, pre_norm_block, through_residuals
