@@ -553,3 +553,41 @@ def test_a_killed_process_goes_on_as_if_nothing_had_happened(tmp_path: Path, mon
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
     loaded = load_data("text.txt", 16, "char")
     assert loaded.tokenizer.contents() == checkpoint.load_model("killed")[1].contents()
+
+
+# Settings of the machine.
+
+
+def test_too_little_memory_on_a_gpu_names_the_accumulation_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    remedies = {
+        2: "4 sequences at a time .*--accumulate 4 takes 2 at a time and gives the same",
+        8: "1 sequences at a time .*choose a smaller model, batch_size or context_length",
+    }
+    for accumulate, remedy in remedies.items():
+        run = Trainer(shape(), recipe(accumulate=accumulate), FakeData())
+        monkeypatch.setattr(run, "_backward", full)
+        with pytest.raises(InputError, match=remedy):
+            run.train_step()
+
+
+def test_a_compiled_model_has_the_same_parameters_and_another_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.compile itself needs a C++ compiler, which a learner may not have: here it is replaced by a counter."""
+    calls = []
+
+    def fake_compile(model: torch.nn.Module) -> torch.nn.Module:
+        class Compiled(torch.nn.Module):
+            def forward(self, ids: Tensor) -> Tensor:
+                calls.append(ids.shape)
+                logits: Tensor = model(ids)
+                return logits
+
+        return Compiled()
+
+    monkeypatch.setattr(torch, "compile", fake_compile)
+    plain, compiled = (Trainer(shape(), recipe(compile=flag), FakeData()) for flag in (False, True))
+    assert plain.train_step().loss == compiled.train_step().loss
+    assert len(calls) == 1 and "; compiled (it pays on a GPU); " in compiled.choices()
+    assert "; not compiled; " in plain.choices()
