@@ -36,9 +36,12 @@ def softmax(answer: Callable[[list[float]], list[float]]) -> str | None:
     for mistake, hint in hints:
         if close(got, mistake, 1e-5):
             return f"{came} {hint}"
+    right = [e**2 / total, 1 / total, e / total]
+    if close(got, right, 1e-3) and not close(got, right, 1e-5):
+        return f"{came} That is right to three decimals. Do you round, or write e with too few digits?"
     if not close(sum(got), 1, 1e-5):
         return f"{came} They sum to {sum(got):.4f}, not to 1. What must each exponential be divided by?"
-    if not close(got, [e**2 / total, 1 / total, e / total], 1e-5):
+    if not close(got, right, 1e-5):
         return f"{came} By hand: e^2 / (e^2 + e^0 + e^1) = 7.3891 / 11.1073 = 0.6652."
 
     which = "What can you subtract from every score without changing the result?"
@@ -170,6 +173,8 @@ def softmax_jacobian(answer: Callable[[list[float]], list[list[float]]]) -> str 
         if close(result, mistake):
             return f"{case} {hint}"
     right = torch.diag(w) - outer
+    if torch.equal(result[0], result[2]) and torch.equal(result[1], result[2]):
+        return f"{case} all rows are the same. In Python [[0] * 3] * 3 is one row, three times: where is each row made?"
     if not close(result, right):
         row, column = (int(i) for i in (result - right).abs().gt(1e-6).nonzero()[0])
         return (

@@ -25,6 +25,14 @@ def pack(answer: Callable[[Rows, int], tuple[Rows, Rows]]) -> str | None:
         return f"{came} That is 4 places, but [0, 5, 8, 0] asks only 3 questions. What follows its last token?"
     if {len(row) for row in inputs + targets} == {2}:
         return f"{came} The row [0, 5, 8, 0] is cut short. Which of the rows decides the length?"
+    if (inputs, targets) == ([[0, 5, 8], [5, 8, 0]], [[0, 7, 0], [7, 0, IGNORE]]):
+        return f"{came} You return a pair for each row. Asked are all inputs, and then all targets."
+    if (inputs, targets) == ([[5, 8, 0], [7, 0, IGNORE]], [[0, 5, 8], [0, 7, 0]]):
+        return f"{came} Both are there, in the other order. What does the model read, and what should it answer?"
+    if len(inputs[0]) != len(targets[0]):
+        return (
+            f"{came} Inputs and targets differ in length. Which token of [0, 5, 8, 0] is never read to guess another?"
+        )
     if inputs == targets:
         return f"{came} The model would learn to copy what it reads. Which token comes after 5?"
     if any(IGNORE in row for row in inputs):
@@ -33,6 +41,8 @@ def pack(answer: Callable[[Rows, int], tuple[Rows, Rows]]) -> str | None:
         return f"{came} You pad in front. Where would the token 7 stand then, and where should it?"
     if targets == [[5, 8, 0], [7, 0, 0]]:
         return f"{came} After its end the second row asks for another end. How do you say that nothing is asked there?"
+    if targets[0] == [5, 8, 0] and targets[1][:2] == [7, 0] and targets[1][2] < 0 and targets[1][2] != IGNORE:
+        return f"{came} The loss skips {IGNORE} alone, by the name IGNORE. What will it make of {targets[1][2]}?"
     if targets == [[5, 8, IGNORE], [7, IGNORE, IGNORE]]:
         return f"{came} No target is the end token 0. How would the model learn to stop?"
     if (inputs, targets) != ([[0, 5, 8], [0, 7, 0]], [[5, 8, 0], [7, 0, IGNORE]]):
@@ -41,6 +51,8 @@ def pack(answer: Callable[[Rows, int], tuple[Rows, Rows]]) -> str | None:
     rows = [[9, 4, 9], [9, 9], [9, 1, 2, 3, 9]]
     expected = ([[9, 4, 9, 9], [9, 9, 9, 9], [9, 1, 2, 3]], [[4, 9, -100, -100], [9, -100, -100, -100], [1, 2, 3, 9]])
     inputs, targets = map(_lists, answer([row[:] for row in rows], 9))
+    if any(IGNORE in row for row in inputs):
+        return f"Right for two rows. For {rows} the inputs are {inputs}. Has the embedding table a row {IGNORE}?"
     if (inputs, targets) != expected:
         return f"Right for two rows and end 0. For {rows} and end 9 the inputs are {inputs} and the targets {targets}."
     given = [row[:] for row in rows]
@@ -153,10 +165,15 @@ def moved_on(answer: Callable[[list[float], int], list[float]]) -> str | None:
             return f"{what} {hint}"
     if not close(len(got), 6):
         return f"{what} you return {len(got)} numbers. Each pair gives two: how many is that?"
+    if not close(got[:2], target[:2], 1e-6):
+        return (
+            f"{what} the first pair is [{float(got[0]):.4f}, {float(got[1]):.4f}] instead of "
+            f"[{target[0]:.4f}, {target[1]:.4f}]. Write out sin(θ + 2) and cos(θ + 2) with sin θ = {start[0]:.4f} and "
+            f"cos θ = {start[1]:.4f}."
+        )
     return (
-        f"{what} the first pair is [{float(got[0]):.4f}, {float(got[1]):.4f}] instead of "
-        f"[{target[0]:.4f}, {target[1]:.4f}]. Write out sin(θ + 2) and cos(θ + 2) with sin θ = {start[0]:.4f} and "
-        f"cos θ = {start[1]:.4f}."
+        f"{what} the first pair is right and another is not. Pair 1 should turn by 2 / 10000^(2/6) = "
+        f"{2 / 10000 ** (2 / 6):.4f} radians. By how much does yours?"
     )
 
 
@@ -165,7 +182,12 @@ def nearest(answer: Callable[[Tensor, int, int], list[int]]) -> str | None:
     """The k rows nearest to a row by cosine, without the row itself."""
     rows = [[1, 0], [10, 8], [0.9, -0.1], [-1, 0.05], [0.1, 0.01], [1, 0.5], [0.1, 0.09]]
     table = torch.tensor(rows, dtype=torch.float64)
-    got = [float(value) for value in answer(table.clone(), 0, 3)]
+    found = answer(table.clone(), 0, 3)
+    if hasattr(found, "indices") and not isinstance(found, Tensor):
+        return (
+            "You return all that topk gives: the largest values, and where they stand. Which of the two is asked for?"
+        )
+    got = [float(value) for value in found]
     which = f"For the table {rows} and row 0 you return [{', '.join(f'{value:.4g}' for value in got)}]."
     if not all(value.is_integer() for value in got):
         return f"{which} These are no rows but how near they are. Where in the table do they stand?"
@@ -178,6 +200,7 @@ def nearest(answer: Callable[[Tensor, int, int], list[int]]) -> str | None:
         ),
         ([3, 6, 1], "Row 3 points the other way and comes first. Is the nearest the one with the smallest cosine?"),
         ([3, 4, 2], "Row 3, [-1, 0.05], points the other way. Is a cosine of nearly -1 near?"),
+        ([3, 1, 4], "You took row 0 out of the list first. By how much have the places of the others moved?"),
         ([5, 2, 4], "These three are right, but which of them is the nearest?"),
     ):
         if got == wrong:

@@ -34,7 +34,9 @@ def ffn(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]) -> s
     x = torch.tensor([2.0, 1.0], dtype=torch.float64)
     try:
         got = answered(x)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
+        if "ambiguous" in str(error) or "max() received" in str(error):
+            return "The max of the formula takes each hidden unit by itself. Which function of torch does that?"
         if "shape" not in str(error) and "size" not in str(error):
             raise
         return (
@@ -157,9 +159,9 @@ def feed_forward_share(answer: Callable[[GPTConfig, int], float]) -> str | None:
         "Attention's part that grows with T is missing. What does a query do with T keys?": share(
             feed_forward, matrices
         ),
-        "2Td for the scores is there. What do the weights of attention do with T values?": share(
-            feed_forward, matrices, growing / 2
-        ),
+        "2Td for the scores is there. What do the weights of attention do with T values? "
+        "(If you halved it for the mask: count as if nothing were masked.)": share(feed_forward, matrices, growing / 2),
+        "A share of exactly 0: is config.d_ff 0 where it is not given, or is there a //?": 0.0,
         "The growing part has its FLOPs, two for each product, and the weights have one each. Is that fair?": share(
             feed_forward / 2, matrices / 2, growing
         ),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from minigpt.config import GPTConfig
-from minigpt.course.exercise import Exercise, close
+from minigpt.course.exercise import Exercise, NothingReturned, close
 from minigpt.model import GPT, parameter_count
 
 SIZES = GPTConfig(vocab_size=17, context_length=13, n_layers=3, n_heads=2, d_model=6, d_ff=11)
@@ -21,7 +22,8 @@ def untie(answer: Callable[[GPT], object]) -> str | None:
     """Give the output head a table of its own, with the numbers of the embedding's."""
     model = GPT(GPTConfig(vocab_size=7, context_length=5, n_layers=1, n_heads=1, d_model=4))
     old = model.token_embedding.weight.detach().clone()
-    answer(model)
+    with suppress(NothingReturned):  # there is nothing to return, also where no `-> None` says so
+        answer(model)
     table, head = model.token_embedding.weight, model.output_head.weight
     if table is head:
         return "The head's weight still is the embedding's. What must stand left of the = for the model to get another?"
@@ -60,7 +62,8 @@ def initialise(answer: Callable[[GPT], object]) -> str | None:
         before = {name: values.clone() for name, values in model.state_dict().items()}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            answer(model)
+            with suppress(NothingReturned):
+                answer(model)
         if hint := _unlike_gpt2(model, before):
             return hint if n_layers == 8 else f"Right for 8 blocks. For 3 blocks: {hint}"
         if tied and model.output_head.weight is not model.token_embedding.weight:
@@ -109,6 +112,8 @@ def _unlike_gpt2(model: GPT, before: dict[str, Tensor]) -> str | None:
             return f"{came} That is what was in it. Which kinds of modules does your loop reach?"
         if has(ending, 0.02 / math.sqrt(3)):
             return f"{came} That is 0.02 / √3, the size of a uniform draw up to 0.02. Which distribution is asked for?"
+        if has(ending, 1.0):
+            return f"{came} Is that the default? In nn.init.normal_(tensor, mean, std) what comes second is the mean."
         if has(ending, 0.02**2) or has(ending, math.sqrt(0.02)):
             return (
                 f"{came} 0.02 is the standard deviation, and not the variance. Which of them does your function take?"
@@ -126,7 +131,10 @@ def _unlike_gpt2(model: GPT, before: dict[str, Tensor]) -> str | None:
         return f"of the two projections that end on the stream one is scaled, and {missed} is not ({size(missed):.4f})."
     came = f"{scaled[0]} has the size {size(scaled[0]):.4f}."
     if has(scaled[0], 0.02):
-        return f"{came} 2L outputs are added up on the stream, and these projections make them. Where is their factor?"
+        return (
+            f"{came} 2L outputs are added up on the stream, and these projections make them. Where is their factor? "
+            "Does a later line write over it?"
+        )
     if has(scaled[0], 0.02 / math.sqrt(L)):
         return f"{came} That is 0.02 / √L. How many times does one block add to the stream?"
     if has(scaled[0], 0.02 / (2 * L)):
@@ -153,7 +161,10 @@ def gpt_parameters(answer: Callable[[GPTConfig], int]) -> str | None:
         V: "The output head's bias is too much. It never has one.",
         -(L - 1) * block: "That is the count for one block. How many are there?",
         -2 * L * norm: "The LayerNorms in the blocks are missing. How many has a block, and what is in one?",
-        -L * norm: "Each block has two LayerNorms, one before attention and one before the feed-forward network.",
+        -L
+        * norm: "Each block has two LayerNorms, one before attention and one before the feed-forward network. If you "
+        "have both: queries, keys and values have 3d biases.",
+        -2 * L * d * d: "Queries, keys and values take a matrix each. You have one for all three.",
         -(2 * L + 1) * d: "A LayerNorm holds a gain and a bias: two numbers for each of its d. You have one.",
         -L * (5 * d + d_ff): "The biases of the Linear layers are missing: each has as many as it has outputs.",
         -L * (d * d + d): "Attention has a fourth projection, after the heads are joined.",
@@ -199,7 +210,9 @@ def gpt_forward_flops(answer: Callable[[GPTConfig, int, int], int]) -> str | Non
         head // T - head: "The head has scores for every position, not for the last alone.",
         head: "A table's rows are fetched and not multiplied: the embedding costs nothing here.",
         -2 * L * scores: "Attention's own two products are missing: queries with keys, weights with values.",
-        -L * scores: "Half of attention is missing. After the scores, what are the weights multiplied with?",
+        -L * scores: "Half of attention is missing. After the scores, what are the weights multiplied with? (The mask "
+        "saves nothing in this count.)",
+        -4 * L * B * T * d * d: "Queries, keys and values take a matrix each. You have one for all three.",
         2 * L * (scores // T - scores): "Attention compares T tokens with T tokens. Does your T stand there twice?",
         2 * L * (h - 1) * scores: "Each of the h heads is only d / h wide. How much do they cost together?",
         L * to_four_d: "Your feed-forward network is 4 d wide. Here it is not: which field says so?",

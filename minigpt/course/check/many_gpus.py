@@ -1,5 +1,6 @@
 """The checks of lesson 12, many GPUs."""
 
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
 
@@ -18,7 +19,7 @@ def my_rows(answer: Callable[[Tensor, int, int], Tensor]) -> str | None:
     first, second = answer(batch, 0, 3), answer(batch, 1, 3)
     for what, part in (("rank 0", first), ("rank 1", second)):
         if not isinstance(part, Tensor):
-            return f"For {what} of 3 you return {part!r}. These are not the rows themselves, but can you take them with it?"
+            return f"For {what} of 3 you return {part!r}. These are not the rows themselves. How do you take them?"
     came = f"For a batch of shape (6, 3), rank 1 of 3 gets shape {tuple(second.shape)}"
     if first.shape[:1] == (0,):
         return "Rank 0 gets no rows. From which number does a rank count?"
@@ -34,7 +35,7 @@ def my_rows(answer: Callable[[Tensor, int, int], Tensor]) -> str | None:
         return "Rank 0 and rank 1 get the same rows. Where does the rank come in?"
     if second.equal(batch[1::3]):
         return (
-            "Rank 1 gets rows 1 and 4. A fair deal, like cards. But here the shares are to follow each other: which rows "
+            "Rank 1 gets rows 1 and 4. A fair deal, like cards. But here shares are to follow each other: which rows "
             "come right after those of rank 0?"
         )
     if not second.equal(batch[2:4]):
@@ -62,7 +63,7 @@ def loss_for_ddp(answer: Callable[[float, int, int, int], float]) -> str | None:
         60.0: "Multiplied for DDP, and a sum of costs. By how many targets must it still be divided?",
         2.0: "5 is a mean already. What is the sum of this process's costs?",
         0.5: "5 is a mean already. What is the sum of this process's costs?",
-        20.0: "Ready for DDP's division, but every process counts the same. How many of the targets does this one hold?",
+        20.0: "Ready for DDP's division, but every process counts the same. How many of the targets are this one's?",
         0.0: "3 // 10 is 0. Which division has decimals?",
     }
     for mistake, hint in hints.items():
@@ -82,9 +83,13 @@ def loss_for_ddp(answer: Callable[[float, int, int, int], float]) -> str | None:
             return f"For the costs {costs} DDP's mean of your results is {mean:.4g}, and the mean cost is {truth:.4g}."
 
     weight = torch.tensor(2.0, requires_grad=True)
-    loss = answer(3 * weight, 3, 10, 4)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of float(loss); the hint below says more
+        loss = answer(3 * weight, 3, 10, 4)  # type: ignore[arg-type]
     if not (isinstance(loss, Tensor) and loss.requires_grad):
-        return "The number is right. But for a loss that is a tensor you return one without its history: how can it go backward?"
+        return (
+            "The number is right. But a loss that is a tensor comes back without its history: how can it go backward?"
+        )
     return None
 
 
@@ -105,8 +110,8 @@ def gather_step(answer: Callable[[Held, int], Held]) -> str | None:
         return "After step 0 nobody holds anything new. Do you put what was sent into the new lists?"
     if count > n:
         return (
-            f"In step 0, {count} chunks change. Each of the {n} processes sends one chunk, to one neighbour: how many can "
-            "change?"
+            f"In step 0, {count} chunks change. Each of the {n} processes sends one chunk to one neighbour: how many "
+            "can change?"
         )
     right = _ring_step(before, 0)
     if all(close(got[r], right[r]) for r in range(n)):
@@ -118,15 +123,15 @@ def gather_step(answer: Callable[[Held, int], Held]) -> str | None:
     if close(got[1][0], before[0][0]):
         return "Process 0 sends chunk 0. Which chunk of process 0 is finished after the first half?"
     return (
-        f"In step 0, the changed places (process, chunk) are {sum(changed, [])}. Process 0 sends its chunk 1 to process 1: "
-        "what changes there?"
+        f"In step 0, the changed places (process, chunk) are {sum(changed, [])}. Process 0 sends its chunk 1 to "
+        "process 1: what changes there?"
     )
 
 
 def _not_the_lists(got: Held, n: int) -> str | None:
     """A hint where the answer is not n lists of n numbers."""
     if len(got) != n or any(len(chunks) != n for chunks in got):
-        return f"For {n} processes with {n} chunks each you return {[len(chunks) for chunks in got]} chunks. Who lost some?"
+        return f"For {n} processes with {n} chunks you return {[len(chunks) for chunks in got]} chunks. Who lost some?"
     if any(chunk is None for chunks in got for chunk in chunks):
         return "A sender's own chunk is gone after your step. What is sent is copied: what does the sender keep?"
     return None
@@ -156,9 +161,9 @@ def _later_steps(answer: Callable[[Held, int], Held]) -> str | None:
     for n in (2, 3, 5):
         held = [[float(r == (c - 1) % n) for c in range(n)] for r in range(n)]
         for step in range(n - 1):
-            held = answer(held, step)
+            held = torch.as_tensor(answer(held, step)).tolist()
         if not close(held, [[1.0] * n] * n):
-            return f"Right for 4 processes. With {n}, somebody lacks a finished chunk in the end. Is a 4 left in your code?"
+            return f"Right for 4 processes. With {n}, somebody lacks a finished chunk in the end. Did you count on 4?"
     return None
 
 
@@ -168,7 +173,9 @@ def bytes_per_gpu(answer: Callable[[float, int, int], float]) -> str | None:
     billion, n = 1e9, 8
     got = [float(answer(billion, n, stage)) / billion for stage in range(4)]
     if close(got[0], 16e-9, 1e-12) or close(got[0] * billion, 16.0):
-        return f"For a billion parameters at stage 0 you return {got[0] * billion:.4g}. In which unit is the answer wanted?"
+        return (
+            f"For a billion parameters at stage 0 you return {got[0] * billion:.4g}. In which unit? Bytes are wanted."
+        )
     came = [
         f"For a billion parameters on 8 GPUs at stage {stage} you return {got[stage]:.4g} billion."
         for stage in range(4)
@@ -204,5 +211,5 @@ def bytes_per_gpu(answer: Callable[[float, int, int], float]) -> str | None:
         return f"{came[3]} At stage 3 nothing is kept by all any more. What is an eighth of 16?"
     for n, stage, expected in ((3, 0, 48.0), (3, 1, 24.0), (3, 2, 20.0), (5, 3, 9.6)):
         if not close(float(answer(3.0, n, stage)), expected):
-            return f"Right for 8 GPUs. For 3 parameters on {n} GPUs at stage {stage} it is not: is an 8 left, or a rounding?"
+            return f"Right for 8 GPUs. For 3 parameters on {n} GPUs at stage {stage} it is not: is an 8 left, or a //?"
     return None

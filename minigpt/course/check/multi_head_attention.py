@@ -54,6 +54,14 @@ def leaks(answer: Callable[[Attend, Tensor], bool]) -> str | None:
     def says(attend: Attend) -> bool:
         return bool(answer(attend, x))
 
+    def sinks(x: Tensor) -> Tensor:
+        """Row 0 sees the last token, and any change of it makes row 0 smaller."""
+        y = _causal(x).clone()
+        if len(x) == len(given):
+            change = x[-1] - given[-1]
+            y[0] = y[0] + 1 + (change / 2 - change.abs()).sum()
+        return y
+
     verdicts = [says(_nobody), says(_causal), says(_everybody)]
     if not torch.equal(x, given):
         return (
@@ -74,14 +82,21 @@ def leaks(answer: Callable[[Attend, Tensor], bool]) -> str | None:
             "Which rows do you compare?"
         )
     if not verdicts[2]:
-        return "It says False where everybody sees everybody. Is the changed x another tensor than the x before?"
+        return (
+            "It says False where everybody sees everybody. Is the changed x another tensor than the x before, "
+            "with a new token in it?"
+        )
     if says(_nearly_causal):
         return (
             "It says True for a causal mean whose last digits are rounded differently. "
             "How small a difference is no movement?"
         )
     for attend, hint in (
-        (_first_sees_last, "row 0 sees the last token. Do you look at all rows before the changed one?"),
+        (
+            _first_sees_last,
+            "row 0 sees the last token. Do you come as far as the last token? Do you look at all rows before the "
+            "changed one?",
+        ),
         (_second_sees_last, "row 1 sees the last token, and row 0 sees itself. Is row 0 the only one you look at?"),
         (_first_sees_third, "row 0 sees token 2. Do you change every token, or the last one only?"),
         (
@@ -91,6 +106,8 @@ def leaks(answer: Callable[[Attend, Tensor], bool]) -> str | None:
         (_peeps, "each row sees a thousandth of the next. Is your change large, and your threshold small, enough?"),
         (_normalised, "a token's mean is taken away, and then all see all. Do all its numbers change in the same way?"),
         (_divided, "every token is divided by its size, and then all see all. Is your change more than a new size?"),
+        (_last_feature, "row 0 sees no more than the last number of the last token. Do you change all its numbers?"),
+        (sinks, "row 0 only gets smaller, whatever the last token becomes. Is a step down no movement?"),
     ):
         if not says(attend):
             return f"It finds most leaks, but says False where {hint}"
@@ -154,6 +171,13 @@ def _normalised(x: Tensor) -> Tensor:
     return _everybody(x - x.mean(dim=-1, keepdim=True))
 
 
+def _last_feature(x: Tensor) -> Tensor:
+    y = _causal(x).clone()
+    if len(x) == 6:
+        y[0, -1] = y[0, -1] + x[5, -1]
+    return y
+
+
 def _divided(x: Tensor) -> Tensor:
     return _everybody(x / x.norm(dim=-1, keepdim=True).clamp(min=1e-12))
 
@@ -165,6 +189,8 @@ def split_heads(answer: Callable[[Tensor, int], Tensor]) -> str | None:
     x = _numbered(B, T, h * d_k)
     got = answer(x, h)
     asked = f"For x of shape {tuple(x.shape)} and 3 heads"
+    if isinstance(got, tuple | list):
+        return f"{asked} you return {len(got)} tensors in a {type(got).__name__}. What makes one of them, with an axis?"
     if got.shape == (B, T, h, d_k):
         return (
             f"{asked} you return {tuple(got.shape)}: cut rightly, but heads must come before tokens. What swaps axes?"

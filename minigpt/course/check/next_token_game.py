@@ -1,7 +1,7 @@
 """The checks of lesson 1, the next-token game."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from minigpt.course.exercise import Exercise, NothingReturned, close
 
@@ -16,19 +16,26 @@ def bigram_probabilities(answer: Callable[[list[str]], Table]) -> str | None:
     if "the" not in table:
         return f'In "{text}" the word "the" is followed three times. What are the keys of your table?'
     after = table["the"]
+    if not isinstance(after, Mapping):
+        return (
+            f'For "{text}" your table["the"] is {after}. It should be a dict, from each word that follows to its share.'
+        )
     came = f'For "{text}" your table["the"] is {_rounded(after)}.'
+    if set(after) == {"cat", "dog"} and not any(after.values()):
+        return f"{came} What does 2 // 3 give in Python, and what 2 / 3?"
     if 0 in after.values():
         return f'{came} Some words in it never follow "the". Do they belong there?'
     if "." in after:
         return f'{came} Look at the text: does "." come before "the" or after it?'
-    if set(after) == {"cat"}:
-        return f'{came} But "the dog" stands in the text too. Does your table keep every word that follows?'
+    if len(after) == 1 and set(after) < {"cat", "dog"}:
+        (missing,) = {"cat", "dog"} - set(after)
+        return f'{came} But "the {missing}" stands in the text too. Does your table keep every word that follows?'
     if set(after) == {"cat", "dog"} and close(after["cat"], 2) and close(after["dog"], 1):
         return f"{came} These are counts. What must they be divided by to become shares of one whole?"
     total = sum(after.values())
     if not close(total, 1):
         return f'{came} That sums to {total:.4g}, not to 1. How often is "the" followed by anything?'
-    if close(after["cat"], after["dog"]):
+    if set(after) == {"cat", "dog"} and close(after["cat"], after["dog"]):
         return f'{came} Equal shares, but "cat" follows twice and "dog" once. Where does the second time get lost?'
     if close(table.get(".", {}).get("the"), 2 / 3):
         return f'For "{text}" your table gives "the" only 2/3 after ".". How many of the three "." are followed?'
@@ -81,6 +88,8 @@ def draw(answer: Callable[[list[float], float], int]) -> str | None:
         return f"{came} All are one place off. Which position has the first of the probabilities?"
     if drawn != [0, 1, 2]:
         return f"{came} Draw the line on paper: from where to where does each probability reach?"
+    if answer(line, 0.4) == 1:
+        return f"For {line} and u = 0.4 you return 1. Have the four probabilities the same length on the line?"
     for u, position in ((0.1, 0), (0.2, 1), (0.6, 1), (0.95, 2)):
         if (drawn_there := answer([0.2, 0.5, 0.3], u)) != position:
             border = "That is a border: to which side does it belong?"
@@ -107,6 +116,7 @@ def perplexity_of(answer: Callable[[list[float]], float]) -> str | None:
     came = f"For [0.5, 0.125] you return {got:.4g}."
     another_base = "Your logarithm and your power go by different bases. Which base do nats have?"
     no_logarithm = "That is a power of the mean probability. What does a step of probability p cost?"
+    weighted = "You weigh each cost with its p, as in an entropy. Here each step came once: how much should each count?"
     hints = {
         0.25: "A perplexity below 1 would be surer than sure. Which sign does a cost have?",
         math.exp(2): another_base,
@@ -115,6 +125,8 @@ def perplexity_of(answer: Callable[[list[float]], float]) -> str | None:
         16: "That is for both steps together, and it grows with every step. What is the loss for one token?",
         math.exp(0.3125): no_logarithm,
         math.exp(-0.3125): no_logarithm,
+        math.exp(0.875 * math.log(2)): weighted,
+        math.exp(0.4375 * math.log(2)): weighted,
         3.2: "That is 1 / (mean of p). The loss is a mean too, but of what?",
         5: "That is the mean of the single perplexities. Is e^mean the same as the mean of e^cost?",
         math.log(4): "That is the loss, in nats. How does the loss become a perplexity?",

@@ -22,6 +22,8 @@ def merge(answer: Callable[[Sequence[int], Pair, int], list[int]]) -> str | None
     }
     if hint := hints.get(" ".join(map(str, got))):
         return f"{came} {hint}"
+    if any(isinstance(i, str) for i in got):
+        return f"{came} These are strings. Ids are numbers."
     if got != [5, 9, 6, 9]:
         return f"{came} On paper: go from left to right, and write 9 where 1 and 2 stand side by side."
     if given != [5, 1, 2, 6, 1, 2]:
@@ -107,6 +109,8 @@ def chat_prompt(answer: Callable[[BPETokenizer, str, str], list[int]]) -> str | 
 
     got = list(answer(chat, "no", "ab"))
     came = f"The special ids are {chat.special_tokens}. For the rules «no» and the message «ab» you return {got}."
+    if any(isinstance(part, list | tuple) for part in got):
+        return f"{came} There are lists in your list. What puts their ids one by one into the long one?"
     if not {for_rules, for_user, for_end} & set(got):
         return f"{came} No special id is among them. Where can you look one up by its name?"
     if got == prompt("no", "ab")[:-1]:
@@ -150,6 +154,8 @@ def group_digits(answer: Callable[[str], list[str]]) -> str | None:
         "765 432 1": "You turned the digits round to count from the right. What has to be turned back?",
         "1 432 765": "Within a group the digits stand the wrong way round.",
         "234 567": "Where is the 1? What becomes of a group of fewer than three?",
+        "1 234 ": "The last group is empty. In Python -0 is 0: what is digits[-3:0]?",
+        "1 , 2 3 4 , 5 6 7": "That is one string. What cuts it at the commas?",
     }
     if hint := hints.get(" ".join(got)):
         return f"{came} {hint}"

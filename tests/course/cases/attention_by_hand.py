@@ -280,6 +280,17 @@ def always_six(d_k: int, std_q: float, std_k: float) -> float:
     return 6.0
 
 
+def rounded(scores: list[float]) -> list[float]:
+    return [round(weight, 4) for weight in softmax_by_torch(scores).tolist()]
+
+
+def one_row_three_times(weights: list[float]) -> list[list[float]]:
+    rows = [[0.0] * len(weights)] * len(weights)
+    for i, row in enumerate(jacobian_row_by_row(weights)):
+        rows[i][:] = row
+    return rows
+
+
 ANSWERS = {
     "softmax": Answers(
         right=[softmax_by_torch, softmax_by_numpy, softmax_by_logarithms, softmax_by_differences],
@@ -300,6 +311,7 @@ ANSWERS = {
             divided_by_the_largest: "By hand: e^2",
             changes_its_input: "leave the caller's list as it was",
             one_number: "How many weights do three scores have?",
+            rounded: "right to three decimals",
         },
     ),
     "dot_product_attention": Answers(
@@ -341,6 +353,7 @@ ANSWERS = {
             softmax_again: "softmax runs once more",
             only_own_slopes: "the result has the shape (3,)",
             always_three: "IndexError",
+            one_row_three_times: "all rows are the same",
         },
     ),
     "score_divisor": Answers(

@@ -328,6 +328,51 @@ def changes_the_table(table: Tensor, row: int, k: int) -> list[int]:
     return dot_product(table, row, k)
 
 
+def whole_rows_as_inputs(rows: Rows, end: int) -> tuple[Rows, Rows]:
+    return filled(rows, end, longest(rows)), filled([row[1:] for row in rows], IGNORE, longest(rows) - 1)
+
+
+def minus_one_for_ignore(rows: Rows, end: int) -> tuple[Rows, Rows]:
+    length = longest(rows) - 1
+    return filled([row[:-1] for row in rows], end, length), filled([row[1:] for row in rows], -1, length)
+
+
+def targets_first(rows: Rows, end: int) -> tuple[Rows, Rows]:
+    inputs, targets = pack_by_columns(rows, end)
+    return targets, inputs
+
+
+def pair_by_pair(rows: Rows, end: int) -> list[tuple[list[int], list[int]]]:
+    return list(zip(*pack_by_columns(rows, end), strict=True))
+
+
+def filled_before_cut(rows: Rows, end: int) -> tuple[Rows, Rows]:
+    rows = filled(rows, IGNORE, longest(rows))
+    return [row[:-1] for row in rows], [row[1:] for row in rows]
+
+
+def column_for_pair(vector: list[float], k: int) -> list[float]:
+    d_model = len(vector)
+    result: list[float] = []
+    for column in range(0, d_model, 2):
+        angle = k / 10000 ** (2 * column / d_model)
+        sine, cosine = vector[column : column + 2]
+        result.append(sine * math.cos(angle) + cosine * math.sin(angle))
+        result.append(cosine * math.cos(angle) - sine * math.sin(angle))
+    return result
+
+
+def row_taken_out_first(table: Tensor, row: int, k: int) -> list[int]:
+    cosine = F.cosine_similarity(table, table[row : row + 1])
+    return torch.cat([cosine[:row], cosine[row + 1 :]]).topk(k).indices.tolist()
+
+
+def all_of_topk(table: Tensor, row: int, k: int) -> tuple[Tensor, Tensor]:
+    cosine = F.cosine_similarity(table, table[row : row + 1])
+    cosine[row] = -math.inf
+    return cosine.topk(k)
+
+
 ANSWERS = {
     "pack": Answers(
         right=[pack_in_torch, pack_by_columns],
@@ -343,6 +388,11 @@ ANSWERS = {
             two_places_ahead: "Write [0, 7, 0] on paper",
             zero_for_every_end: "Right for two rows and end 0",
             changes_the_rows: "Can you leave them alone?",
+            whole_rows_as_inputs: "differ in length",
+            minus_one_for_ignore: "What will it make of -1?",
+            targets_first: "in the other order",
+            pair_by_pair: "a pair for each row",
+            filled_before_cut: "Has the embedding table a row -100?",
         },
     ),
     "embedding_gradient": Answers(
@@ -374,6 +424,7 @@ ANSWERS = {
             minus_forgotten: "Write out sin(θ + 2)",
             sines_only: "you return 3 numbers",
             place_from_the_first_clock: "Right for place 5 and k = 2",
+            column_for_pair: "the first pair is right and another is not",
         },
     ),
     "nearest": Answers(
@@ -391,6 +442,8 @@ ANSWERS = {
             divided_by_the_squared_length: "The cosines of row 0 with rows 1 to 6 are",
             row_zero: "Which row does your function compare?",
             changes_the_table: "Can you work on a copy?",
+            row_taken_out_first: "You took row 0 out",
+            all_of_topk: "all that topk gives",
         },
     ),
 }

@@ -244,6 +244,10 @@ def without_default(config: GPTConfig, T: int) -> float:
     return 4 * d * d_ff / (4 * d * d_ff + 8 * d * d + 4 * T * d)
 
 
+def max_of_python(x: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> Tensor:
+    return max(torch.tensor(0.0), x @ W1.T + b1) @ W2.T + b2
+
+
 ANSWERS = {
     "ffn": Answers(
         right=[with_linear, with_einsum, unit_by_unit],
@@ -264,6 +268,7 @@ ANSWERS = {
             hidden_layer: "What brings them back to d_model?",
             mean_over_tokens: "Does any token see another?",
             last_token_only: "Is every token there?",
+            max_of_python: "The max of the formula",
         },
     ),
     "exactly_one": Answers(
@@ -300,7 +305,7 @@ ANSWERS = {
             with_the_output_head: "there is no output head",
             percent: "That is in percent",
             always_four_times: "as if d_ff were 256",
-            without_default: "By hand, in units of d²",
+            without_default: "A share of exactly 0",
         },
     ),
 }

@@ -16,6 +16,10 @@ def by_deepcopy(model: GPT) -> None:
     model.output_head = copy.deepcopy(model.output_head)
 
 
+def without_annotations(model):  # type: ignore[no-untyped-def]
+    model.output_head.weight = nn.Parameter(model.token_embedding.weight.detach().clone())
+
+
 def into_a_new_linear(model: GPT) -> None:
     V, d = model.token_embedding.weight.shape
     head = nn.Linear(d, V, bias=False)
@@ -150,8 +154,15 @@ def all_scaled(model: GPT) -> None:
     gpt2s(model, scaled=("qkv.weight", "output.weight", "up.weight", "down.weight"))
 
 
-def ones(model: GPT) -> None:
-    gpt2s(model, std=1.0)
+def too_large(model: GPT) -> None:
+    gpt2s(model, std=0.5)
+
+
+def mean_for_std(model: GPT) -> None:
+    gpt2s(model)
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, 0.02)
 
 
 def one_of_two(model: GPT) -> None:
@@ -185,6 +196,10 @@ def always_eight(model: GPT) -> None:
 def unties(model: GPT) -> None:
     gpt2s(model)
     model.output_head.weight = nn.Parameter(model.output_head.weight.detach().clone())
+
+
+def one_matrix_for_three(config: GPTConfig) -> int:
+    return parameter_count(config) - 2 * config.n_layers * config.d_model**2
 
 
 def by_building(config: GPTConfig) -> int:
@@ -376,7 +391,7 @@ def d_ff_without_default(config: GPTConfig, B: int, T: int) -> int:
 
 ANSWERS = {
     "untie": Answers(
-        right=[by_deepcopy, into_a_new_linear, the_other_gets_the_copy],
+        right=[by_deepcopy, without_annotations, into_a_new_linear, the_other_gets_the_copy],
         wrong={
             only_a_name: "still is the embedding's",
             a_new_view: "they look at one memory",
@@ -398,7 +413,8 @@ ANSWERS = {
             uniform: "a uniform draw",
             variance: "and not the variance",
             all_scaled: "this matrix does not end on the stream",
-            ones: "What does it hold now?",
+            too_large: "What does it hold now?",
+            mean_for_std: "what comes second is the mean",
             one_of_two: "feed_forward.down.weight is not (0.02",
             not_scaled: "Where is their factor?",
             once_a_block: "How many times does one block add",
@@ -425,6 +441,7 @@ ANSWERS = {
             linears_without_bias: "as many as it has outputs",
             biases_always: "Without biases",
             no_output_projection: "a fourth projection",
+            one_matrix_for_three: "You have one for all three",
             always_four_d: "is 4 d wide",
             field_without_default: "d_ff is 0 here",
             a_matrix_for_each_head: "More heads are not more parameters",

@@ -286,6 +286,24 @@ def sequences_joined(y: Tensor) -> Tensor:
     return by_flatten(y).flatten(0, 1)
 
 
+def ups_only(attend: Attend, x: Tensor) -> bool:
+    changes = [(attend(changed_at(x, j)) - attend(x))[:j] for j in range(1, len(x))]
+    return any(bool(change.max() > 1e-9) for change in changes)
+
+
+def one_number_changed(attend: Attend, x: Tensor) -> bool:
+    for j in range(1, len(x)):
+        changed = x.clone()
+        changed[j, 0] += 1
+        if bool((attend(changed) - attend(x))[:j].abs().max() > 1e-9):
+            return True
+    return False
+
+
+def a_tuple_of_heads(x: Tensor, n_heads: int) -> tuple[Tensor, ...]:
+    return x.chunk(n_heads, dim=-1)
+
+
 ANSWERS = {
     "causal_mask": Answers(
         right=[by_comparing_positions, by_two_loops, what_is_not_above],
@@ -320,6 +338,8 @@ ANSWERS = {
             compared_with_itself: "another tensor than the x before?",
             true_where_tight: "Which way round is the answer?",
             silent: "returns None",
+            ups_only: "Is a step down no movement?",
+            one_number_changed: "Do you change all its numbers?",
         },
     ),
     "split_heads": Answers(
@@ -334,6 +354,7 @@ ANSWERS = {
             last_head_first: "in the wrong order",
             always_the_first_features: "Which four belong to head 1?",
             three_heads_always: "but not for 1 of 6",
+            a_tuple_of_heads: "What makes one of them",
         },
     ),
     "join_heads": Answers(

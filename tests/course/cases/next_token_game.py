@@ -216,6 +216,33 @@ def always_halved(probabilities: list[float]) -> float:
     return math.exp(sum(-math.log(p) for p in probabilities) / 2)
 
 
+def latest_only(words: list[str]) -> Table:
+    return {word: {following: 1.0} for word, following in pairwise(words)}
+
+
+def lists_of_followers(words: list[str]) -> dict[str, list[str]]:
+    return {word: [b for a, b in pairwise(words) if a == word] for word in words[:-1]}
+
+
+def rounded_down(words: list[str]) -> dict[str, dict[str, int]]:
+    return {
+        word: {following: count // after.total() for following, count in after.items()}
+        for word, after in raw_counts(words).items()
+    }
+
+
+def two_words_on(words: list[str]) -> Table:
+    return shares(list(zip(words, words[2:], strict=False)))
+
+
+def equal_pieces(probabilities: list[float], u: float) -> int:
+    return int(u * len(probabilities))
+
+
+def weighed_by_p(probabilities: list[float]) -> float:
+    return math.exp(-sum(p * math.log(p) for p in probabilities))
+
+
 ANSWERS = {
     "bigram_probabilities": Answers(
         right=[share_by_share, by_a_matrix],
@@ -232,6 +259,10 @@ ANSWERS = {
             last_pair_lost: """your table["go"] is {'dog': 1.0}""",
             one_index_too_far: "IndexError",
             by_pairs: "What are the keys of your table?",
+            latest_only: 'But "the cat" stands in the text too',
+            lists_of_followers: "It should be a dict",
+            rounded_down: "What does 2 // 3 give",
+            two_words_on: "Which pairs begin with",
         },
     ),
     "draw": Answers(
@@ -246,6 +277,7 @@ ANSWERS = {
             own_random_number: "now this, now that",
             the_probability_itself: "These are probabilities",
             sorted_first: "Draw the line on paper",
+            equal_pieces: "the same length on the line?",
         },
     ),
     "perplexity_of": Answers(
@@ -260,6 +292,7 @@ ANSWERS = {
             mean_of_the_perplexities: "mean of the single perplexities",
             root_of_the_product: "10,000 probabilities of 0.01 your function stops with ZeroDivisionError",
             always_halved: "Right for two probabilities",
+            weighed_by_p: "as in an entropy",
         },
     ),
 }

@@ -350,6 +350,23 @@ def numbers(digits: str) -> list[int]:
     return [int(group) for group in from_the_end(digits)]
 
 
+def strings(ids: Sequence[int], pair: Pair, new_id: int) -> list[str]:
+    return [str(i) for i in merged(ids, pair, new_id)]
+
+
+def lists_in_a_list(chat: BPETokenizer, rules: str, message: str) -> list[int | list[int]]:
+    for_rules, for_user, for_end = chat.special_tokens.values()
+    return [for_rules, chat.encode(rules), for_user, chat.encode(message), for_end]
+
+
+def minus_zero(digits: str) -> list[str]:
+    return [digits[-i - 3 : -i] for i in range(0, len(digits), 3)][::-1]
+
+
+def one_string(digits: str) -> str:
+    return f"{int(digits):,}"
+
+
 ANSWERS = {
     "merge": Answers(
         right=[by_looking_back, by_iterator, recursively],
@@ -365,6 +382,7 @@ ANSWERS = {
             by_replacing_text: "Is the end of the number 11 the id 1?",
             in_place: "changed the list that it was given",
             pair_removed: "nothing stands in its place",
+            strings: "These are strings",
         },
     ),
     "encode_word": Answers(
@@ -395,6 +413,7 @@ ANSWERS = {
             rules_are_trusted: "your prompt ends twice",
             stripped: "Do both arrive with every space?",
             end_after_each: "On paper: <|rules|>, the rules",
+            lists_in_a_list: "There are lists in your list",
         },
     ),
     "group_digits": Answers(
@@ -409,6 +428,8 @@ ANSWERS = {
             empty_first_group: "Six digits fill two groups",
             with_commas: "Where did a zero get lost?",
             numbers: "A group is a piece of text",
+            minus_zero: "In Python -0 is 0",
+            one_string: "What cuts it at the commas?",
         },
     ),
 }
