@@ -164,7 +164,7 @@ def gpt_parameters(answer: Callable[[GPTConfig], int]) -> str | None:
         -L
         * norm: "Each block has two LayerNorms, one before attention and one before the feed-forward network. If you "
         "have both: queries, keys and values have 3d biases.",
-        -2 * L * d * d: "Queries, keys and values take a matrix each. You have one for all three.",
+        -2 * L * d * d: "Queries, keys and values take a matrix each. Yours share a single one.",
         -(2 * L + 1) * d: "A LayerNorm holds a gain and a bias: two numbers for each of its d. You have one.",
         -L * (5 * d + d_ff): "The biases of the Linear layers are missing: each has as many as it has outputs.",
         -L * (d * d + d): "Attention has a fourth projection, after the heads are joined.",
@@ -212,7 +212,7 @@ def gpt_forward_flops(answer: Callable[[GPTConfig, int, int], int]) -> str | Non
         -2 * L * scores: "Attention's own two products are missing: queries with keys, weights with values.",
         -L * scores: "Half of attention is missing. After the scores, what are the weights multiplied with? (The mask "
         "saves nothing in this count.)",
-        -4 * L * B * T * d * d: "Queries, keys and values take a matrix each. You have one for all three.",
+        -4 * L * B * T * d * d: "Queries, keys and values take a matrix each. Yours share a single one.",
         2 * L * (scores // T - scores): "Attention compares T tokens with T tokens. Does your T stand there twice?",
         2 * L * (h - 1) * scores: "Each of the h heads is only d / h wide. How much do they cost together?",
         L * to_four_d: "Your feed-forward network is 4 d wide. Here it is not: which field says so?",

@@ -16,7 +16,7 @@ def by_deepcopy(model: GPT) -> None:
     model.output_head = copy.deepcopy(model.output_head)
 
 
-def without_annotations(model):  # type: ignore[no-untyped-def]
+def without_annotations(model):
     model.output_head.weight = nn.Parameter(model.token_embedding.weight.detach().clone())
 
 
@@ -441,7 +441,7 @@ ANSWERS = {
             linears_without_bias: "as many as it has outputs",
             biases_always: "Without biases",
             no_output_projection: "a fourth projection",
-            one_matrix_for_three: "You have one for all three",
+            one_matrix_for_three: "Yours share a single one",
             always_four_d: "is 4 d wide",
             field_without_default: "d_ff is 0 here",
             a_matrix_for_each_head: "More heads are not more parameters",

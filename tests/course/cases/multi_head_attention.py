@@ -335,7 +335,7 @@ ANSWERS = {
             one_added_to_all: "change in the same way?",
             doubled: "more than a new size?",
             in_place: "What does x.clone() do?",
-            compared_with_itself: "another tensor than the x before?",
+            compared_with_itself: "another tensor than the x before,",
             true_where_tight: "Which way round is the answer?",
             silent: "returns None",
             ups_only: "Is a step down no movement?",

@@ -262,7 +262,7 @@ ANSWERS = {
             latest_only: 'But "the cat" stands in the text too',
             lists_of_followers: "It should be a dict",
             rounded_down: "What does 2 // 3 give",
-            two_words_on: "Which pairs begin with",
+            two_words_on: """your table["the"] is {'sat'""",
         },
     ),
     "draw": Answers(
