@@ -344,6 +344,8 @@ class Trainer:
                     self.save()
             if stopped and not saved:
                 self.save()
+            # Nobody leaves before the first process has written: torchrun stops those who are left.
+            runtime.sum_over_processes(torch.zeros((), device=self.device))
         finally:
             bar.close()
             for number, handler in handlers.items():

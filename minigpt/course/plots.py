@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, PercentFormatter
 
 from minigpt.config import TrainConfig
 from minigpt.optim import learning_rate_at
@@ -206,6 +206,36 @@ def curves(
                 axis.set_minor_formatter("")  # over less than a decade matplotlib would write 2 × 10²
         if len(lines) > 1:
             axes.legend()
+    return figure
+
+
+def roofline(roofs: dict[str, tuple[float, float]], points: dict[str, tuple[float, float]]) -> Figure:
+    """What a machine can do at most, given the FLOPs that a task makes of each byte, and where tasks lie under it.
+
+    Williams, Waterman and Patterson 2009: a slope, where memory is the limit, then a level, where arithmetic is. Both
+    axes are logarithmic.
+
+    Args:
+        roofs: the name of each roof with its level in FLOP/s and its slope in bytes/s.
+        points: the name of each task with its FLOP per byte and its FLOP/s. Round what was measured.
+    """
+    marks = "osD^vP*X<>"
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 4.2))
+        axes = figure.subplots()
+        ridges = [level / slope for level, slope in roofs.values()]
+        intensities = [intensity for intensity, _ in points.values()] + ridges
+        left, right = min(intensities) / 2, max(intensities) * 4
+        for (name, (level, slope)), ridge, dash in zip(roofs.items(), ridges, cycle(["-", "--", ":"]), strict=False):
+            axes.plot([left, ridge, right], [left * slope, level, level], dash, color=INK, label=f"roof, {name}")
+        for i, (name, (intensity, speed)) in enumerate(points.items()):
+            colour = (BLUE, ORANGE, GREEN, PURPLE)[i % 4]
+            style: dict[str, Any] = {"color": colour, "markersize": 8, "markeredgecolor": INK}
+            axes.plot([intensity], [speed], marks[i % len(marks)], label=name, **style)
+        axes.set(xscale="log", yscale="log", xlim=(left, right), xlabel="FLOPs per byte")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter(EngFormatter(unit="FLOP/s"))
+        figure.legend(loc="outside right center")
     return figure
 
 

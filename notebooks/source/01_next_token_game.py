@@ -53,6 +53,7 @@ print(textwrap.fill(tokenizer.decode(written), 100))
 
 # %%
 print("no contradiction:", stories.verify(tokenizer.decode(written)).problem is None)
+assert stories.verify(tokenizer.decode(written)).problem is None
 
 # %% [markdown]
 # No contradiction. That is odd, because of how the model works. It never plans. It never sees a whole story while
@@ -65,11 +66,10 @@ print("no contradiction:", stories.verify(tokenizer.decode(written)).problem is 
 # %% [markdown]
 # ## You play first
 #
-# Cover the output of the next cell with your hand. The text below is the beginning of a story the model has not seen.
-# Guess the next word before you look:
+# Guess the next word twice, and do not look further down before you have:
 #
 # 1. *Once upon a time, there was a* …
-# 2. the last word that the next cell prints.
+# 2. The next cell prints the beginning of a story that the model has not seen. Which word comes where it stops?
 
 # %%
 unseen = next(s for i in range(100) if (s := stories.story_at("test", i)).plot == "lost")
@@ -88,8 +88,8 @@ print(textwrap.fill(tokenizer.decode(ids[:name_again]) + " …", 100))
 @torch.inference_mode()
 def next_token_probabilities(text: str) -> torch.Tensor:
     """What the model thinks about the token after `text`: one probability for each token it knows."""
-    logits = model(torch.tensor([[START, *tokenizer.encode(text)]]))  # (1, T, vocab_size)
-    return logits[0, -1].softmax(dim=-1)  # (vocab_size,)
+    logits = model(torch.tensor([[START, *tokenizer.encode(text)]]))  # (1, T, vocab_size): scores, of any size
+    return logits[0, -1].softmax(dim=-1)  # (vocab_size,): softmax makes probabilities of them (lesson 4)
 
 
 def show_guesses(text: str, title: str, count: int = 8) -> Figure:
@@ -393,6 +393,7 @@ print(f"probability 1 / {2**example.bits:.3g}, that is {example.bits:.2f} bits o
 # %% [markdown]
 # Shannon (1948) called the mean surprise of a source its **entropy**, and showed that nobody can expect to pay less. Divide it by
 # the number of tokens in a story: that is the **entropy floor**, the loss of a player who knows the dice and forgets nothing.
+# (Entropy is often given in **bits**. A bit is the surprise of a fair coin, ln 2 nats.)
 
 # %%
 bound = floor(data, "test")
@@ -412,7 +413,7 @@ plots.loss_ladder(losses, bound.split_loss)
 # knows where it is. Shannon (1951) let people guess the next letter of a book and concluded that English has between about 0.6
 # and 1.3 bits per letter.
 #
-# Below the floor, by the way, is not a better model. It is a mistake in somebody's books.
+# A loss well below the floor, by the way, is not a better model. It is a mistake in somebody's books.
 
 # %% [markdown]
 # ## What is inside

@@ -203,7 +203,7 @@ for name, length in (("bytes", len(example.encode())), ("words", len(example.spl
     print(f"a story in {name}: {length} pieces, {length * (length + 1) // 2:,} pairs to compare")
 
 # %% [markdown]
-# A GPT compares each piece with itself and with every earlier one (lesson 4). Five times the pieces are 25 times the comparisons.
+# A GPT compares each piece with itself and with every earlier one (lessons 4 and 5). Five times the pieces are 25 times the comparisons.
 # And the model reads a fixed number of pieces: of bytes it would see a paragraph where it could see a page.
 #
 # We want both. **Start from bytes, so that nothing is unknown. Join what often stands together, so that texts are short.** Gage
@@ -268,7 +268,7 @@ show_pairs(["abra", "c", "a", "d", "abra", "s"])  # abra is 258
 # ## The same in plain Python
 #
 # Two functions do the work. The first counts. It takes many words at once, and how often each stands in the text, because a word
-# that occurs a thousand times need not be looked at a thousand times.
+# that occurs a thousand times need not be looked at a thousand times. (`Pair`, from the package, is a tuple of two ids.)
 
 
 # %% tags=["package:minigpt.tokenizer.count_pairs"]

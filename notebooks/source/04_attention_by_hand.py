@@ -272,8 +272,9 @@ assert torch.allclose((needed - needed[0]).softmax(dim=-1), torch.tensor([0.217,
 # ## Three tokens, every number
 #
 # In a text, every token asks, and every token can answer. So each has all three: a query, a key and a value. Stack them
-# as the rows of three matrices, **Q**, **K** and **V**, one row for each token. Our text is *Pip*, *kite*, *it*. The
-# numbers in queries and keys mean (thing, person), and we have chosen them by hand:
+# as the rows of three matrices, **Q**, **K** and **V**, one row for each token. (The field writes V for the values and
+# for the size of the vocabulary; in this lesson it is the values.) Our text is *Pip*, *kite*, *it*. The numbers in
+# queries and keys mean (thing, person), and we have chosen them by hand:
 #
 # - *it* looks for a thing, and urgently: `[2, 0]`.
 # - *kite* looks for a person, its owner: `[0, 1]`.
@@ -504,7 +505,7 @@ assert own.all()
 # Raise the second score by a little, $\varepsilon$. For small $\varepsilon$, $e^\varepsilon$ is close to
 # $1 + \varepsilon$, so the exponentials become 1, $2 + 2\varepsilon$, 3, and the total becomes $6 + 2\varepsilon$.
 #
-# - The second weight is $\frac{2 + 2\varepsilon}{6 + 2\varepsilon}$. Its slope at $\varepsilon = 0$ is $\frac{2 \cdot 6 - 2 \cdot 2}{6^2} = \frac{2}{9}$, which is $\frac13 (1 - \frac13)$.
+# - The second weight is $\frac{2 + 2\varepsilon}{6 + 2\varepsilon}$. By the rule for quotients, its slope at $\varepsilon = 0$ is $\frac{2 \cdot 6 - 2 \cdot 2}{6^2} = \frac{2}{9}$, which is $\frac13 (1 - \frac13)$.
 # - The first weight is $\frac{1}{6 + 2\varepsilon}$. Its slope is $-\frac{1 \cdot 2}{6^2} = -\frac{1}{18}$, which is $-\frac16 \cdot \frac13$.
 #
 # Find the slope of the third weight yourself before you read on. What must the three slopes add up to?

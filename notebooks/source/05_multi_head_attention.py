@@ -788,7 +788,7 @@ print(f"\nthe token looked at most is one of the three that moved most: at {sum(
 assert sum(knows) > 0.8 * len(knows)
 
 # %% [markdown]
-# One value moves far more than all others, and it is that of the token which the head looks at before the hero's name. Whatever its word may
+# A few values move far more than the rest, and the token which the head looks at before the hero's name is among them. Whatever its word may
 # be, the layers below have filed the name there. The weights find the place, the value says what is in it.
 #
 # ### Does it matter?

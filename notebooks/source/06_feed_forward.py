@@ -5,7 +5,7 @@
 # them. It is the plainest part of a GPT, and most of a block is made of it.
 #
 # **You will be able to**
-# - say what attention and matrices cannot compute, and bend a network by hand until it can,
+# - say what averages and matrices cannot compute, and bend a network by hand until it can,
 # - compute FFN(x) = W₂·act(W₁x + b₁) + b₂ with pencil and paper, and in torch for a whole batch,
 # - tell ReLU, GELU and its tanh form apart, and what was shown of them from what is only told,
 # - count the parameters and FLOPs of a block, and say when attention overtakes,
@@ -67,7 +67,8 @@ for weight in (0.0, 0.3, 0.5, 0.9, 1.0):
 #
 # In a GPT a matrix makes the values, so 0 and 1 may become any two numbers $f(0)$ and $f(1)$. That does not help. No swap gives
 # $f(0)$, two swaps give $f(1)$, and these have to be the same answer. But if $f(0) = f(1)$, every average of them is that number too,
-# also after one swap.
+# also after one swap. (This is so for a token that only asks. One that holds one of the two numbers itself can do more: by that
+# number it can choose where to look.)
 #
 # Leave attention out, then, and ask a matrix alone. It multiplies and adds. Try every linear function at once:
 # $f(a, b) = w_1 a + w_2 b + c$.
@@ -135,8 +136,8 @@ plots.curves(
 )
 
 # %% [markdown]
-# Each bend is a **hidden unit**. A layer of them between two linear maps is a **feed-forward network**. This is why every block
-# of a GPT has one after its attention.
+# Each bend is a **hidden unit**. A layer of them between two linear maps is a **feed-forward network**. Every block of a
+# GPT has one after its attention.
 
 # %% [markdown]
 # ## The formula, by hand
@@ -754,7 +755,7 @@ for name, members in classes.items():
     value = model.get_parameter(f"blocks.{layer}.feed_forward.down.weight")[:, number]
     pushed = (model.output_head.weight @ value).topk(5).indices.tolist()
     print(
-        f"{name:<8} layer {layer}, unit {number:3}: {scores[unit]:.2f}, on new stories {again[name]:.2f}, "
+        f"{name:<8} layer {layer + 1}, unit {number:3}: {scores[unit]:.2f}, on new stories {again[name]:.2f}, "
         f"pushes {', '.join(tokenizer.decode([token]).strip() for token in pushed)}"
     )
 assert again["colours"] > 0.9 and again["animals"] > 0.85
@@ -799,7 +800,7 @@ print("\n".join(top_contexts(winners["colours"])))
 
 # %%
 followed = [new_ids[i + 1] for i, token in enumerate(new_ids) if token in classes["colours"]]
-objects = tokens_of([row[""] for row in tables["objects"]])
+objects = tokens_of([row[""] for row in tables["objects"] + tables["others"]])  # others belong to the helpers
 print(f"colours followed by an object: {sum(token in objects for token in followed) / len(followed):.0%}")
 
 # %% [markdown]
@@ -830,6 +831,7 @@ for name, members in classes.items():
 # %% [markdown]
 # ## Primary sources
 #
+# - Minsky and Papert 1969, Perceptrons (https://doi.org/10.7551/mitpress/11301.001.0001)
 # - Vaswani et al. 2017, Attention Is All You Need, section 3.3 (https://arxiv.org/abs/1706.03762)
 # - Hendrycks and Gimpel 2016, Gaussian Error Linear Units (GELUs) (https://arxiv.org/abs/1606.08415)
 # - Radford et al. 2018, Improving Language Understanding by Generative Pre-Training, section 4.1 (https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf)

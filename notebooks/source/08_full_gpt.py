@@ -267,7 +267,7 @@ assert copies > 0.99
 # 2. The last LayerNorm brings them back to size 1: $x = (e + p)/\sqrt 2$.
 # 3. The own score: $e \cdot x = e \cdot e / \sqrt 2 + e \cdot p / \sqrt 2$. The first term is 128 squares, each 1 on average, over $\sqrt 2$. In the
 #    second, 128 products of random sign nearly cancel.
-# 4. Any other token's score: 128 products of random sign. They sum to about $\sqrt{128}$ (a section below shows why a root).
+# 4. Any other token's score: 128 products of random sign. They sum to about $\sqrt{128}$, as in lesson 4: variances add up.
 
 # %%
 own = logits.gather(-1, inputs[..., None]).mean().item()
@@ -307,7 +307,7 @@ print(f"{'ln V':>18}  {math.log(V):7.2f}  {math.log(V):7.2f}")
 assert first_loss(0.02, tied=True) - math.log(V) < 0.1 and first_loss(1.0, tied=True) > 2 * first_loss(1.0, tied=False)
 
 # %% [markdown]
-# With 0.02 the first loss is ln V, up to a few hundredths. At 1.0 both shout, and the tied model pays more than twice as much: the untied
+# With 0.02 the first loss is ln V, up to less than a tenth. At 1.0 both shout, and the tied model pays more than twice as much: the untied
 # one is loud at random, the tied one always says the same wrong thing.
 #
 # Training will repair it, you might say. Give both thirty steps (lesson 9 takes a step apart; here it is five lines) and watch.
@@ -350,7 +350,7 @@ assert losses["tables start at 1.0"][-1] > math.log(V) > losses["tables start at
 #
 # GPT-2's initialisation cares for one thing more. Each of the L blocks adds to the stream twice, and before training what it adds is random. It reads
 # through a LayerNorm, so what it adds has the same size however large the stream has become (lesson 7). But 2L additions pile up. How large does a
-# sum of many random numbers get?
+# sum of many random numbers get? Lesson 4 met the question in the scores $q \cdot k$; here it is once more, in its plainest form.
 #
 # Toss a coin *n* times, +1 for heads and −1 for tails, and add up. For *n* = 2 there are four cases: 2, 0, 0, −2. By the **size** of numbers we mean
 # the root of their mean square, here $\sqrt{(4 + 0 + 0 + 4)/4} = \sqrt 2$. Work out *n* = 3 yourself (eight cases), then let Python list them all.

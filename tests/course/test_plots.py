@@ -166,6 +166,18 @@ def test_curves_hold_the_points_they_were_given() -> None:
     assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axes.lines}) == 2
 
 
+def test_a_roof_rises_with_the_bandwidth_up_to_the_peak() -> None:
+    axes = plots.roofline(
+        {"fast": (100.0, 10.0), "slow": (40.0, 10.0)}, {"copy": (0.5, 5.0), "product": (40, 80)}
+    ).axes[0]
+    drawn = lines(axes)
+    assert drawn["roof, fast"] == ([0.25, 10, 160], [2.5, 100, 100]), "a slope of 10 up to 100 / 10 FLOPs per byte"
+    assert drawn["roof, slow"] == ([0.25, 4, 160], [2.5, 40, 40])
+    assert drawn["copy"] == ([0.5], [5]) and drawn["product"] == ([40], [80])
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert len({(line.get_marker(), line.get_linestyle()) for line in axes.lines}) == 4, "told apart without colour"
+
+
 def every_plot() -> dict[str, Figure]:
     return {
         "loss_ladder": plots.loss_ladder(LOSSES, 0.8),
@@ -174,6 +186,7 @@ def every_plot() -> dict[str, Figure]:
         "next_token_bars": plots.next_token_bars([" a", " b"], [0.75, 0.25], "next"),
         "heatmap": plots.heatmap(["the", "fox"], ["the", "fox"], [[0, 2], [1, 1]]),
         "curves": plots.curves({"a": ([1, 2, 3], [1, 4, 9]), "b": ([1, 2, 3], [9, 4, 1])}, "x", "y", log="y"),
+        "roofline": plots.roofline({"roof": (1e12, 1e11)}, {"a": (1, 5e10), "b": (100, 9e11)}),
     }
 
 

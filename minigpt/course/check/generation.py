@@ -133,7 +133,9 @@ def nucleus(answer: Callable[[list[float], float], Collection[int]]) -> str | No
     line = [0.1, 0.5, 0.05, 0.25, 0.06, 0.04]
     got = answer(list(line), 0.7)
     kept = {float(token) for token in got}
-    came = f"For {line} and p = 0.7 you return {sorted(kept) if kept != {int(i) for i in kept} else sorted(map(int, kept))}."
+    came = (
+        f"For {line} and p = 0.7 you return {[int(token) if token == int(token) else token for token in sorted(kept)]}."
+    )
     if kept and not kept <= set(range(6)):
         return f"{came} Which ids do these tokens have in the list?"
     hints: dict[frozenset[int], str] = {
@@ -142,7 +144,9 @@ def nucleus(answer: Callable[[list[float], float], Collection[int]]) -> str | No
         frozenset({0, 1, 3}): "Tokens 1 and 3 alone sum to 0.75. Why is token 0 still in?",
         frozenset({0, 1}): "In which order did you add? If you sorted: a place in the sorted list is no token id.",
         frozenset({0, 1, 2, 3}): "You went through the list as it stands. Which token should be taken first?",
-        frozenset({0, 1, 3, 4}): "That is 70 percent of the tokens. p is a share of the probability, not of the tokens.",
+        frozenset(
+            {0, 1, 3, 4}
+        ): "That is 70 percent of the tokens. p is a share of the probability, not of the tokens.",
         frozenset({0, 1, 2, 3, 4}): "That is 70 percent of the tokens, rounded up. p is a share of the probability.",
         frozenset({0, 1, 2, 3, 4, 5}): "All of them. When does your loop have enough?",
     }
@@ -182,7 +186,9 @@ def cached_attention(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], 
 
     if not isinstance(output, Tensor) or output.shape != (4,):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        return f"One new token with d_k = 4 gives an output of shape (4,), and yours is {shape}. How many queries are there?"
+        return (
+            f"One token with d_k = 4 gives an output of shape (4,), and yours is {shape}. How many queries are there?"
+        )
     hints = {
         attention(*before): "Your token sees those before it, but not itself. Append first, or attend first?",
         attention(all_keys, all_values, 1.0): "The scores are not scaled. By what does the formula divide them?",
@@ -204,7 +210,9 @@ def cached_attention(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], 
             "It should hold the three old rows, then the new one: (4, 4)."
         )
     if not close(output, attention(all_keys, all_values), 1e-9):
-        return "The cache is right, the output is not. softmax(q·k / √d_k) over all four keys, then blend the four values."
+        return (
+            "The cache is right, the output is not. softmax(q·k / √d_k) over all four keys, then blend the four values."
+        )
     empty = torch.empty(0, 4, dtype=torch.float64)
     first = answer(q, k, v, empty, empty.clone())
     if not close(first[0], v, 1e-9):
