@@ -1,4 +1,4 @@
-"""The command line: minigpt doctor · lab · data · tokenizer · train · evaluate · generate.
+"""The command line: minigpt doctor · lab · data · tokenizer · train · evaluate · generate · export.
 
 Every command prints for people, or one JSON object with `--json`. Bad input gives one message and exit status 2.
 """
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import torch
 
     from minigpt.checkpoint import Checkpoint
+    from minigpt.model import GPT
+    from minigpt.shards import Manifest
+    from minigpt.tokenizer import Tokenizer
 
 STOPPED = 75
 """Exit status of a training that stopped early with a checkpoint (a signal, --max-minutes): BSD's «try again»."""
@@ -50,14 +53,37 @@ def _wrap(text: str) -> str:
 
 def _find(model: str) -> "Checkpoint":
     """The checkpoint of a model, after a word about newer ones that cannot be used."""
-    from minigpt import checkpoint
+    from minigpt import checkpoint, pretrained
 
+    if model not in checkpoint.BUNDLED and not Path(model).exists():
+        known = [*checkpoint.BUNDLED, *pretrained.RELEASES]
+        raise InputError(f"there is no model and no folder called {model!r}; {nearest(model, known)}")
     found, problems = checkpoint.find(model)
     for problem in problems:
         print(f"passed over: {problem}", file=sys.stderr)
     if problems:
         print(f"the newest good checkpoint is {str(found.folder)!r}", file=sys.stderr)
     return found
+
+
+def _load(model: str) -> "tuple[GPT, Tokenizer]":
+    """A model with its tokenizer: one of ours, or a GPT-2 by name or in the layout of transformers."""
+    from minigpt import checkpoint, pretrained
+
+    if pretrained.is_gpt2(model):
+        return pretrained.load(model)
+    found = _find(model)
+    return checkpoint.build_model(found), found.tokenizer
+
+
+def _load_tokenizer(model: str) -> "Tokenizer":
+    """The tokenizer of a model, or from a file of its own."""
+    from minigpt import pretrained
+    from minigpt.tokenizer import load_tokenizer
+
+    if Path(model).is_file():
+        return load_tokenizer(Path(model))
+    return pretrained.load_gpt2_tokenizer(model) if pretrained.is_gpt2(model) else _find(model).tokenizer
 
 
 def doctor(json: bool = False) -> int:
@@ -154,25 +180,29 @@ def data(
     context_length: int = 192,
     tokenizer: Literal["auto", "char", "bpe"] = "auto",
     vocab_size: int = 1024,
+    verify: bool = False,
     json: bool = False,
 ) -> int:
-    """Prepare a data set and look at it: its size, its tokens, and a few rows.
+    """Look at a data set: its size, its tokens, and a few rows. `minigpt data prepare --help`: texts of any size.
 
     Args:
-        name: stories, shakespeare, or the path of a text file.
+        name: stories, shakespeare, or the path of a text file or of a folder that `minigpt data prepare` made.
         num: how many rows to show.
         context_length: tokens in a row.
         tokenizer: one token per character, or byte pairs learned from the text.
         vocab_size: size of a byte-pair vocabulary.
+        verify: compare every file of tokens with its hash, too.
         json: print one JSON object.
     """
-    from minigpt import stories
+    from minigpt import shards, stories
     from minigpt.data import StoryData, TextData, load_data
 
     if num < 0:
         raise InputError(f"num is {num}; it must be at least 0")
     source = load_data(name, context_length, tokenizer, vocab_size)
     report: dict[str, Any] = {"data": source.spec["name"], "vocab_size": source.tokenizer.vocab_size}
+    if verify and not isinstance(source, TextData):
+        raise InputError(f"{name} has no files to verify: leave --verify out")
     if isinstance(source, StoryData):
         examples = [stories.story_at("train", index) for index in range(num)]
         report |= {
@@ -184,8 +214,9 @@ def data(
         }
     elif isinstance(source, TextData):
         rows = source.batch_at(0, max(1, num))[0][:num]
-        for split, tokens in source.tokens.items():
-            report |= {f"{split} tokens": len(tokens), f"{split} bytes": source.meta["bytes"][split]}
+        report |= _sizes(source.manifest)
+        if verify:
+            report["files verified"] = shards.verify(source.folder)
         report |= {
             "folder": str(source.folder),
             "examples": [{"text": source.tokenizer.decode(row.tolist())} for row in rows],
@@ -198,6 +229,57 @@ def data(
     for example in examples_shown:
         heading = f"{example['plot']}, {example['bits']:.1f} bits" if "plot" in example else "a training row"
         print(f"\n[{heading}]\n{_wrap(example['text'])}")
+    return 0
+
+
+def _sizes(manifest: "Manifest") -> dict[str, int]:
+    report: dict[str, int] = {}
+    for split, shards in manifest.shards.items():
+        report |= {
+            f"{split} tokens": sum(shard.tokens for shard in shards),
+            f"{split} bytes": sum(shard.text_bytes for shard in shards),
+            f"{split} shards": len(shards),
+        }
+    return report
+
+
+def data_prepare(
+    files: Positional[tuple[Path, ...]],
+    out: Path,
+    tokenizer: str = "gpt2",
+    workers: int = 0,
+    shard_mb: float = 64,
+    json: bool = False,
+) -> int:
+    """Tokenize texts of any size into a folder for `--data`, in parallel; the same command again goes on.
+
+    The last tenth of the text, at most 8 MB, becomes the validation split.
+
+    Args:
+        files: texts in UTF-8: .jsonl with a "text" in each line, anything else is one long text.
+        out: the folder.
+        tokenizer: gpt2, a bundled model, a run's folder, or a tokenizer file.
+        workers: processes; 0 means one for each core.
+        shard_mb: megabytes of text in a file of tokens, about.
+        json: print one JSON object.
+    """
+    from minigpt.prepare import prepare
+    from minigpt.tokenizer import gpt2_tokenizer, load_tokenizer
+
+    if tokenizer == "gpt2":
+        used: Tokenizer = gpt2_tokenizer()
+    else:
+        used = load_tokenizer(Path(tokenizer)) if Path(tokenizer).is_file() else _find(tokenizer).tokenizer
+    if workers == 0:
+        # What taskset or a container leaves to this process; and Windows cannot wait for more than 61 at once.
+        workers = min(61, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    manifest, n_kept = prepare(list(files), out, used, workers=workers, shard_bytes=round(shard_mb * 1e6))
+    report = {"folder": str(out), "vocab_size": used.vocab_size, **_sizes(manifest), "shards kept": n_kept}
+    if json:
+        _print_json(report)
+        return 0
+    _print_table({k: f"{v:,}" if isinstance(v, int) else v for k, v in report.items()})
+    print(f"\nTry: minigpt data {out}    minigpt train --data {out} --out run")
     return 0
 
 
@@ -214,7 +296,7 @@ def tokenizer(
 
     Args:
         text: the text to cut.
-        model: whose tokenizer: a bundled model, a run's folder, or a tokenizer file.
+        model: whose tokenizer: a model as for `minigpt generate`, or a tokenizer file.
         train: train a byte-pair tokenizer on this data instead: stories, or the path of a text file.
         vocab_size: its size.
         num_stories: how many training stories to learn from.
@@ -223,7 +305,7 @@ def tokenizer(
     """
     from minigpt import stories
     from minigpt.data import read_text
-    from minigpt.tokenizer import BPETokenizer, load_tokenizer
+    from minigpt.tokenizer import BPETokenizer
 
     if train is not None:
         if out is None:
@@ -242,7 +324,7 @@ def tokenizer(
         else:
             print(f"{out}: {made.vocab_size} tokens")
         return 0
-    used = load_tokenizer(Path(model)) if Path(model).is_file() else _find(model).tokenizer
+    used = _load_tokenizer(model)
     ids = used.encode(text)
     pieces = [used.decode([i]) for i in ids]
     if json:
@@ -261,9 +343,9 @@ class Train:
     """Train a model. A preset sets all of it; any flag below changes one part."""
 
     preset: str = "storyteller"
-    """storyteller, tiny, shakespeare-char or gpt2."""
+    """storyteller, tiny, shakespeare-char, shakespeare-char-gpu, gpt2 or gpt2-8."""
     data: str = "stories"
-    """stories, shakespeare, or the path of a text file."""
+    """stories, shakespeare, or the path of a text file or of a folder that `minigpt data prepare` made."""
     out: Path = Path("run")
     """Folder for metrics.jsonl and checkpoints."""
     resume: bool = False
@@ -375,10 +457,12 @@ def evaluate(
         device: auto, cpu, cuda, ….
         json: print one JSON object.
     """
-    from minigpt import checkpoint, runtime
+    from minigpt import checkpoint, pretrained, runtime
     from minigpt.data import StoryData, load_data
     from minigpt.evaluate import evaluate as measure
 
+    if pretrained.is_gpt2(model):
+        raise InputError(f"{model!r} does not say what it was trained on, so there is nothing to measure it on")
     found = _find(model)
     if "data" not in found.run:
         raise InputError(f"{model!r} does not say what it was trained on, so there is nothing to measure it on")
@@ -426,7 +510,7 @@ def generate(
 
     Args:
         prompt: the beginning; empty for a text from nothing.
-        model: a bundled model, or the folder of a run or of a checkpoint.
+        model: storyteller; gpt2, gpt2-medium, gpt2-large, gpt2-xl; the folder of a run, a checkpoint or an export.
         num: how many texts.
         max_new_tokens: where to cut a text that does not end by itself; by default as many as the context has left.
         temperature: 1 samples as the model was trained, lower is safer, 0 always takes the likeliest token.
@@ -436,11 +520,11 @@ def generate(
         device: auto, cpu, cuda, ….
         json: print one JSON object.
     """
-    from minigpt import checkpoint, runtime
+    from minigpt import runtime
     from minigpt.generate import generate as sample
 
-    found = _find(model)
-    loaded, used = checkpoint.build_model(found).to(runtime.pick_device(device)), found.tokenizer
+    loaded, used = _load(model)
+    loaded.to(runtime.pick_device(device))
     start = [] if used.end_of_text is None else [used.end_of_text]
     ids = start + used.encode(prompt)
     if not ids:
@@ -458,6 +542,35 @@ def generate(
     return 0
 
 
+def export(out: Path, model: str = "storyteller", json: bool = False) -> int:
+    """Write a model for transformers, in GPT-2's layout on Hugging Face.
+
+    Args:
+        out: a new folder, for config.json, model.safetensors and the tokenizer.
+        model: as for `minigpt generate`.
+        json: print one JSON object.
+    """
+    from minigpt import pretrained
+    from minigpt.tokenizer import BPETokenizer
+
+    loaded, used = _load(model)
+    pretrained.export_gpt2(loaded, used, out)
+    report = {
+        "out": str(out),
+        "parameters": sum(parameter.numel() for parameter in loaded.parameters()),
+        "biases": "as trained" if loaded.config.bias else "zeros, because every GPT-2 has biases",
+        "tokenizer": f"{used.vocab_size:,} tokens, the same ids"
+        if isinstance(used, BPETokenizer)
+        else "left out, because transformers has none that gives each character an id",
+    }
+    if json:
+        _print_json(report)
+        return 0
+    _print_table({k: f"{v:,}" if isinstance(v, int) else v for k, v in report.items()})
+    print(f"\nTry in Python: transformers.AutoModelForCausalLM.from_pretrained({str(out)!r})")
+    return 0
+
+
 COMMANDS: dict[str, Callable[..., int]] = {
     "doctor": doctor,
     "lab": lab,
@@ -466,6 +579,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
     "evaluate": evaluate,
     "generate": generate,
+    "export": export,
 }
 
 
@@ -492,6 +606,8 @@ def main(argv: list[str] | None = None) -> int:
         program = f"minigpt {name}"
         if name == "train":
             return train(tyro.cli(Train, prog=program, args=rest, default=_train_defaults(rest)))
+        if name == "data" and rest[:1] == ["prepare"]:
+            return tyro.cli(data_prepare, prog=f"{program} prepare", args=rest[1:])
         return tyro.cli(COMMANDS[name], prog=program, args=rest)
     except (InputError, OSError) as error:  # OSError: a full disk or a forbidden folder that nobody foresaw
         print(f"minigpt: error: {error}", file=sys.stderr)

@@ -9,7 +9,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from minigpt import stories
 from minigpt.config import IGNORE, InputError
+from minigpt.shards import Manifest, Shard, open_shards, token_dtype, tokenizer_sha256
 from minigpt.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
 
 Batch = tuple[Tensor, Tensor]
@@ -105,65 +107,79 @@ def _held_out_stories(split: str, count: int) -> list[stories.Story]:
 
 
 class TextData:
-    """A long text as one stream of tokens in a memory-mapped file; a training row starts anywhere in it.
+    """A long text as tokens in one or more memory-mapped files, its shards; a row starts anywhere in one of them.
 
-    The last tenth of the text is the validation split.
+    Attributes: `folder`, `manifest` (what the folder holds), `spec`, `tokenizer`, `context_length`.
+
+    Raises:
+        InputError: when the folder is not what its manifest tells, or no shard of a split is longer than a row.
     """
 
     def __init__(self, folder: Path, context_length: int) -> None:
         self.folder = folder
         self.context_length = context_length
-        self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        self.spec: dict[str, Any] = self.meta["spec"]
-        self.tokenizer = load_tokenizer(folder / "tokenizer.json")
-        self.tokens = {
-            split: np.memmap(folder / f"{split}.bin", dtype=self.meta["dtype"], mode="r") for split in ("train", "val")
-        }
-        for split, tokens in self.tokens.items():
-            if len(tokens) <= context_length:
+        self.manifest, self.tokenizer = open_shards(folder)
+        self.spec: dict[str, Any] = {"name": str(folder)} | self.manifest.spec
+        for split, shards in self.manifest.shards.items():
+            longest = max(shard.tokens for shard in shards)
+            if longest <= context_length:
+                where = " in its longest shard" if len(shards) > 1 else ""
                 raise InputError(
-                    f"the {split} part of {self.spec['name']} has {len(tokens)} tokens, and a row needs context_length "
-                    f"+ 1 = {context_length + 1}: give a longer text, or a context_length below {len(tokens)}"
+                    f"the {split} part of {self.spec['name']} has {longest} tokens{where}, and a row "
+                    f"needs context_length + 1 = {context_length + 1}: give a longer text, or a context_length below "
+                    f"{longest}"
                 )
+        windows = [max(0, shard.tokens - context_length) for shard in self.manifest.shards["train"]]
+        self._windows_before = np.cumsum([0, *windows], dtype=np.uint64)  # in the shards before each, and in all
+        # Not all at once: each open file counts, and a process may have a thousand.
+        self._open = lru_cache(maxsize=256)(partial(np.memmap, dtype=self.manifest.dtype, mode="r"))
 
     def batch_at(self, step: int, batch_size: int, seed: int = 0) -> Batch:
         """`batch_size` windows at random places, which depend on the seed and the step alone."""
-        tokens = self.tokens["train"]
         # Philox is a counter-based generator (Salmon et al. 2011): it jumps to any step at once.
         random = np.random.Philox(key=seed, counter=[0, 0, 0, step])
-        starts = random.random_raw(batch_size) % np.uint64(len(tokens) - self.context_length)
-        windows = [tokens[start : start + self.context_length + 1] for start in starts.tolist()]
-        rows = torch.from_numpy(np.stack(windows).astype(np.int64))  # (B, T + 1)
+        places = random.random_raw(batch_size) % self._windows_before[-1]  # each is a window of one of the shards
+        shards = np.searchsorted(self._windows_before, places, side="right") - 1
+        starts = places - self._windows_before[shards]
+        windows = [self._window("train", *at) for at in zip(shards.tolist(), starts.tolist(), strict=True)]
+        rows = torch.from_numpy(np.stack(windows))  # (B, T + 1)
         return rows[:, :-1], rows[:, 1:]
 
     def batches(self, split: str, batch_size: int) -> Iterator[Batch]:
-        """Windows side by side, so that every token after the first is guessed once; the last row is padded."""
-        tokens = self._held_out(split)
+        """Windows side by side, so that every token but the first of a shard is guessed once; the last is padded."""
         length = self.context_length
-        starts = list(range(0, len(tokens) - 1, length))
-        for i in range(0, len(starts), batch_size):
-            rows = starts[i : i + batch_size]
+        places = (
+            (i, start) for i, shard in enumerate(self._shards(split)) for start in range(0, shard.tokens - 1, length)
+        )
+        while rows := list(islice(places, batch_size)):
             inputs = torch.zeros(len(rows), length, dtype=torch.int64)
             targets = torch.full((len(rows), length), IGNORE)
-            for j, start in enumerate(rows):
-                row = torch.from_numpy(tokens[start : start + length + 1].astype(np.int64))
+            for j, (i, start) in enumerate(rows):
+                row = torch.from_numpy(self._window(split, i, start))
                 inputs[j, : len(row) - 1] = row[:-1]
                 targets[j, : len(row) - 1] = row[1:]
             yield inputs, targets
 
     def text_bytes(self, split: str) -> int:
-        """Bytes of UTF-8 text behind the split's targets: all but the first token's."""
-        first = [int(self._held_out(split)[0])]  # its bytes may be a part of a character
-        tokenizer = self.tokenizer
-        head = (
-            tokenizer.decode_bytes(first) if isinstance(tokenizer, BPETokenizer) else tokenizer.decode(first).encode()
-        )
-        return int(self.meta["bytes"][split]) - len(head)
+        """Bytes of UTF-8 text behind the split's targets: all but those of each shard's first token."""
+        shards, tokenizer = self._shards(split), self.tokenizer
+        first = [int(self._window(split, i, 0)[0]) for i, shard in enumerate(shards) if shard.tokens]
+        first = [token for token in first if token not in tokenizer.special_tokens.values()]  # those stand for no text
+        if isinstance(tokenizer, BPETokenizer):
+            heads = tokenizer.decode_bytes(first)  # not a text, if a token is a part of a character
+        else:
+            heads = tokenizer.decode(first).encode()
+        return sum(shard.text_bytes for shard in shards) - len(heads)
 
-    def _held_out(self, split: str) -> np.memmap[Any, Any]:
-        if split not in self.tokens:
+    def _shards(self, split: str) -> list[Shard]:
+        if split not in self.manifest.shards:
             raise InputError(f"{self.spec['name']} has no split {split!r}; choose from train, val")
-        return self.tokens[split]
+        return self.manifest.shards[split]
+
+    def _window(self, split: str, shard: int, start: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The T + 1 tokens from a place of a shard on, or as many as there are."""
+        tokens = self._open(self.folder / self.manifest.shards[split][shard].file)
+        return tokens[start : start + self.context_length + 1].astype(np.int64)
 
 
 def cache_folder() -> Path:
@@ -238,9 +254,10 @@ def prepare_text(spec: dict[str, Any], text: str, vocab_size: int | None) -> Pat
     if len(text) < 2:
         raise InputError(f"{spec['name']} has {len(text)} characters; a model needs at least a few thousand to learn")
     spec = spec | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
-    key = hashlib.sha256(json.dumps([1, spec, vocab_size]).encode()).hexdigest()[:16]
+    # 2 is the version of such a folder: what an older minigpt has left here has another key and is never read.
+    key = hashlib.sha256(json.dumps([2, spec, vocab_size]).encode()).hexdigest()[:16]
     folder = cache_folder() / f"text-{key}"
-    if (folder / "meta.json").exists():
+    if (folder / "manifest.json").exists():
         return folder
     cut = len(text) * 9 // 10
     parts = {"train": text[:cut], "val": text[cut:]}
@@ -249,16 +266,24 @@ def prepare_text(spec: dict[str, Any], text: str, vocab_size: int | None) -> Pat
         tokenizer = CharTokenizer.train(text)
     else:
         tokenizer = BPETokenizer.train(parts["train"], vocab_size, special_tokens=())
-    dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
+    manifest = Manifest(token_dtype(tokenizer), tokenizer_sha256(tokenizer), {}, spec)
     unfinished = folder.with_suffix(f".{os.getpid()}")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed and had the same number
         unfinished.mkdir(parents=True)
+        start = 0
         for split, part in parts.items():
-            np.array(tokenizer.encode(part), dtype=dtype).tofile(unfinished / f"{split}.bin")
+            ids = np.array(tokenizer.encode(part), manifest.dtype)
+            ids.tofile(unfinished / f"{split}-00000.bin")
+            content = part.encode()
+            hashes = [hashlib.sha256(each).hexdigest() for each in (content, ids.tobytes())]
+            end = start + len(content)
+            manifest.shards[split] = [
+                Shard(f"{split}-00000.bin", 0, start, end, hashes[0], len(ids), len(content), hashes[1])
+            ]
+            start = end
         tokenizer.save(unfinished / "tokenizer.json")
-        meta = {"spec": spec, "dtype": dtype, "bytes": {split: len(part.encode()) for split, part in parts.items()}}
-        (unfinished / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        manifest.save(unfinished)
         if not folder.exists():  # another process may have been faster
             unfinished.rename(folder)
     except OSError as error:
@@ -277,12 +302,13 @@ def storyteller_tokenizer() -> Tokenizer:
 
 
 def load_data(name: str, context_length: int, tokenizer: str = "auto", vocab_size: int = 1024) -> Data:
-    """A data set by name ("stories", "shakespeare") or by the path of a text file.
+    """A data set by name ("stories", "shakespeare"), or by the path of a text file or a folder of shards.
 
     Args:
         name: which data.
         context_length: tokens in a row.
-        tokenizer: "char", "bpe", or "auto": characters for shakespeare, bpe for a file. Stories have the bundled one.
+        tokenizer: "char", "bpe", or "auto": characters for shakespeare, bpe for a file. Stories have the bundled one,
+            a folder of shards its own.
         vocab_size: size of a byte-pair vocabulary that is trained here.
 
     Raises:
@@ -296,6 +322,11 @@ def load_data(name: str, context_length: int, tokenizer: str = "auto", vocab_siz
                 f"tokenizer {tokenizer!r} is for text files; stories have the bundled model's: leave it out"
             )
         return StoryData(storyteller_tokenizer(), context_length)
+    if os.path.isdir(name) and name != "shakespeare":
+        data = TextData(Path(name), context_length)
+        if tokenizer != "auto":
+            raise InputError(f"tokenizer {tokenizer!r} is for text files; {name!r} has its own: --tokenizer auto")
+        return data
     path = download_shakespeare() if name == "shakespeare" else Path(name)
     by_character = tokenizer == "char" or (tokenizer == "auto" and name == "shakespeare")
     if not by_character and vocab_size < 256:

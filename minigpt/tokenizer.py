@@ -9,9 +9,11 @@ import functools
 import heapq
 import json
 import os
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from hashlib import sha1
 from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +26,7 @@ from tqdm import tqdm
 from minigpt.config import InputError
 
 END_OF_TEXT = "<|endoftext|>"
+GPT2_FILES = ("vocab.bpe", "encoder.json")
 
 # GPT-2's: endings as in "it's", words, numbers, other signs (each with the space before it), white space.
 GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -248,18 +251,24 @@ class BPETokenizer:
 
     It encodes any text (half a surrogate pair is none, see `check_text`), and decode(encode(text)) == text.
     Attributes: `vocab_size`, `merges` (pair of ids to new id, in order), `special_tokens` (name to id), `end_of_text`
-    (id of END_OF_TEXT, or None).
+    (id of END_OF_TEXT, or None), `alphabet` (the bytes in the order of their ids, which in GPT-2 is not their own).
     """
 
-    def __init__(self, merges: Iterable[Pair], special_tokens: Sequence[str] = ()) -> None:
+    def __init__(
+        self, merges: Iterable[Pair], special_tokens: Sequence[str] = (), alphabet: bytes = bytes(range(256))
+    ) -> None:
+        if sorted(alphabet) != list(range(256)):
+            raise InputError("the alphabet of a byte-level tokenizer has each of the 256 bytes once.")
+        self.alphabet = alphabet
+        self._byte_ids = bytes(map(alphabet.index, range(256)))  # for bytes.translate
         self.merges: dict[Pair, int] = {}
-        self._tokens = [bytes([i]) for i in range(256)]
+        self._tokens = [bytes([byte]) for byte in alphabet]
         for new_id, (left, right) in enumerate(merges, start=256):
             if not (0 <= left < new_id and 0 <= right < new_id):
                 raise InputError(f"merge of {left} and {right} into {new_id}: it may only use ids 0 to {new_id - 1}.")
             token = self._tokens[left] + self._tokens[right]
             # Holds for all merges learned from text. Where it does not, tiktoken, which sees only bytes, would differ.
-            if encode_word(token, self.merges) != [left, right]:
+            if self._encode_word(token) != [left, right]:
                 raise InputError(f"merge of {left} and {right} into {new_id}: earlier merges never leave these two.")
             self.merges[left, right] = new_id
             self._tokens.append(token)
@@ -309,9 +318,12 @@ class BPETokenizer:
                 ids.append(self.special_tokens[part])
             else:
                 words = pre_tokenize(part)
-                ids_of = {word: encode_word(word.encode(), self.merges) for word in set(words)}  # each word once
+                ids_of = {word: self._encode_word(word.encode()) for word in set(words)}  # each word once
                 ids += [i for word in words for i in ids_of[word]]
         return ids
+
+    def _encode_word(self, word: bytes) -> list[int]:
+        return encode_word(word.translate(self._byte_ids), self.merges)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; bytes that are no UTF-8, such as half a character, become U+FFFD. Errors: `decode_bytes`."""
@@ -336,9 +348,11 @@ class BPETokenizer:
 
     def contents(self) -> dict[str, Any]:
         """What `save` writes: of each merge the two ids and, for human readers, the text of the new token."""
+        alphabet = {} if self.alphabet == bytes(range(256)) else {"alphabet": list(self.alphabet)}
         texts = [token.decode("utf-8", errors="backslashreplace") for token in self._tokens[256:]]
         merges = [[*pair, text] for pair, text in zip(self.merges, texts, strict=False)]  # special tokens are left over
-        return {"kind": "bpe", "pattern": GPT2_PATTERN, "special_tokens": self.special_tokens, "merges": merges}
+        kind = {"kind": "bpe", "pattern": GPT2_PATTERN} | alphabet
+        return kind | {"special_tokens": self.special_tokens, "merges": merges}
 
     def save(self, path: FilePath) -> None:
         """Write one JSON file, a line for each merge; see `save_tokenizer`."""
@@ -351,6 +365,34 @@ class BPETokenizer:
         if not isinstance(tokenizer, cls):
             raise InputError(f"{path} holds a {type(tokenizer).__name__}: load_tokenizer(path) reads both kinds.")
         return tokenizer
+
+
+def gpt2_tokenizer() -> BPETokenizer:
+    """GPT-2's own tokenizer, with its own ids, from the two files that tiktoken downloads once (1.5 MB).
+
+    tiktoken knows a merge by the bytes that it makes. Which pair it joins is what the earlier merges leave of them.
+
+    Raises InputError when the files are neither in tiktoken's cache nor can be downloaded.
+    """
+    try:
+        encoding = tiktoken.get_encoding("gpt2")
+    except Exception as problem:  # tiktoken lets every kind of network error through
+        environment = map(os.environ.get, ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"))
+        folder = next(filter(None, environment), os.path.join(tempfile.gettempdir(), "data-gym-cache"))
+        urls = [f"https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/{n}" for n in GPT2_FILES]
+        raise InputError(
+            f"GPT-2's tokenizer is not in tiktoken's cache and could not be downloaded ({type(problem).__name__}). Go "
+            "online once, or bring these files; TIKTOKEN_CACHE_DIR names a folder that lasts:"
+            + "".join(f"\n  {url} as {os.path.join(folder, sha1(url.encode()).hexdigest())}" for url in urls)
+        ) from None
+    tokens = [encoding.decode_single_token_bytes(i) for i in range(encoding.eot_token)]
+    alphabet = b"".join(tokens[:256])
+    byte_ids = bytes(map(alphabet.index, range(256)))
+    merges: dict[Pair, int] = {}
+    for new_id, token in enumerate(tokens[256:], start=256):
+        left, right = encode_word(token.translate(byte_ids), merges)
+        merges[left, right] = new_id
+    return BPETokenizer(merges, (END_OF_TEXT,), alphabet)
 
 
 Tokenizer = CharTokenizer | BPETokenizer
@@ -398,7 +440,8 @@ def load_tokenizer(path: FilePath) -> Tokenizer:
         if contents["kind"] == "char":
             tokenizer = CharTokenizer(contents["characters"], special_tokens)
         else:
-            tokenizer = BPETokenizer([(left, right) for left, right, _ in contents["merges"]], special_tokens)
+            merges = [(left, right) for left, right, _ in contents["merges"]]
+            tokenizer = BPETokenizer(merges, special_tokens, bytes(contents.get("alphabet", range(256))))
         for key, value in tokenizer.contents().items():  # the ids of special tokens, the texts of merges, the pattern
             if contents[key] != value:
                 raise InputError(f"its {key!r} is not what the rest of it says")

@@ -1,5 +1,6 @@
 """The command line: every command with right arguments and with wrong ones."""
 
+import hashlib
 import json
 import os
 import re
@@ -12,14 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pooch
 import pytest
 import torch
 
-from minigpt import checkpoint, cli, stories, trainer
+from minigpt import checkpoint, cli, pretrained, stories, trainer
 from minigpt import data as data_module
+from minigpt import tokenizer as tokenizer_module
 from minigpt.cli import COMMANDS, main
 from minigpt.config import PRESETS, GPTConfig
 from minigpt.metrics import read_metrics
+from minigpt.model import GPT
 from minigpt.tokenizer import BPETokenizer
 from minigpt.trainer import Trainer
 
@@ -106,7 +110,10 @@ def test_the_flags_of_train_are_the_two_configs(call: Call) -> None:
         assert re.search(f"--{field.replace('_', '-')}[ ,]", out), field
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["generate", "--nmu", "3"], ["nonsense"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["train", "--help"], ["data", "prepare", "--help"], ["generate", "--nmu", "3"], ["nonsense"]],
+)
 def test_help_and_typing_errors_do_not_wait_for_torch(arguments: list[str]) -> None:
     program = (
         "import sys\nfrom minigpt.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
@@ -154,6 +161,83 @@ def test_data_prepares_a_text(call: Call, world: Path) -> None:
     assert Path(report["folder"]).parent == world / "cache"
     status, out, _ = call(*arguments)
     assert status == 0 and "a training row" in out and "vocab_size" in out
+    assert json.loads(call(*arguments, "--verify", "--json")[1])["files verified"] == 2
+
+
+@pytest.fixture(scope="module")
+def shards(world: Path) -> Path:
+    """A folder of shards, from two texts."""
+    (world / "more.txt").write_text("a bird in the hand is worth two in the bush. " * 30)
+    BPETokenizer.train(TEXT, 270).save(world / "bpe.json")
+    arguments = ["text.txt", "more.txt", "--out", "shards", "--tokenizer", "bpe.json", "--workers", "1"]
+    assert main(["data", "prepare", *arguments, "--shard-mb", "0.0005"]) == 0
+    return world / "shards"
+
+
+def test_data_prepares_texts_of_any_size(call: Call, shards: Path, world: Path) -> None:
+    arguments = ("data", "prepare", "text.txt", "more.txt", "--out", "shards", "--tokenizer", "bpe.json")
+    status, out, err = call(*arguments, "--shard-mb", 0.0005, "--workers", 1, "--json")
+    report = json.loads(out)
+    assert (status, err) == (0, "")
+    assert report["shards kept"] == report["train shards"] + report["val shards"] > 6
+    assert report["train bytes"] + report["val bytes"] == sum(
+        (world / name).stat().st_size for name in ("text.txt", "more.txt")
+    )
+    assert report["vocab_size"] == 270 and report["folder"] == "shards"
+    status, out, _ = call("data", "shards", "--context-length", 8, "--num", 1, "--verify", "--json")
+    seen = json.loads(out)
+    assert status == 0 and seen["files verified"] == report["shards kept"]
+    assert {name: seen[name] for name in report if "val" in name} == {k: v for k, v in report.items() if "val" in k}
+    status, out, err = call(*arguments, "--workers", 1)
+    assert (status, out) == (2, "") and "begun with --shard-mb 0.0005. Go on with the same" in err
+
+
+def test_data_prepare_takes_the_tokenizer_of_a_run_or_gpt2(
+    call: Call, text_run: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("data", "prepare", "text.txt", "--workers", 1, "--tokenizer")
+    assert call(*arguments, "text_run", "--out", "characters", "--json")[0] == 0
+    assert json.loads(call("data", "characters", "--context-length", 8, "--json")[1])["train bytes"] > 0
+    monkeypatch.setattr(tokenizer_module, "gpt2_tokenizer", lambda: BPETokenizer.train(TEXT, 265))
+    assert json.loads(call(*arguments, "gpt2", "--out", "as_gpt2", "--json")[1])["vocab_size"] == 265
+    status, out, err = call(*arguments, "nowhere.json", "--out", "nowhere")
+    assert (status, out) == (2, "") and "no model and no folder called 'nowhere.json'" in err
+    assert not (world / "nowhere").exists()
+
+
+def test_data_prepare_explains_its_options(call: Call) -> None:
+    status, out, err = call("data", "prepare", "--help")
+    assert (status, err) == (0, "")
+    assert all(option in out for option in ("PATH", "--out", "--tokenizer", "--workers", "--shard-mb", "--json"))
+    status, out, err = call("data", "prepare", "--out", "x", "--tokenizer", "storyteller")
+    assert (status, out) == (2, "") and "there is no text to prepare: give the paths of .txt or .jsonl files" in err
+
+
+def test_a_folder_of_shards_is_trained_on_resumed_and_measured(call: Call, shards: Path, world: Path) -> None:
+    flags = ("--preset", "tiny", "--context-length", 8, *SMALL, "--data", "shards", "--out", "shards_run")
+    status, out, _ = call("train", *flags, "--max-steps", 3)
+    assert status == 0 and "done." in out
+    found = checkpoint.newest_good(world / "shards_run")[0]
+    assert found.run["data"]["name"] == "shards" and found.model_config.vocab_size == 270
+    status, out, _ = call("train", "--out", "shards_run", "--resume", "--max-steps", 5)
+    assert status == 0 and "step 3 of 5" in out
+    status, out, err = call("evaluate", "--model", "shards_run", "--json")
+    report = json.loads(out)
+    assert (status, err) == (0, "")
+    assert report["loss"] == pytest.approx(read_metrics(world / "shards_run")[-1]["val_loss"], abs=1e-6)
+
+
+def test_damaged_shards_stop_a_training_before_it_begins(call: Call, shards: Path, world: Path) -> None:
+    shutil.copytree(shards, world / "damaged_shards")
+    os.truncate(world / "damaged_shards" / "train-00001.bin", 10)
+    flags = ("--preset", "tiny", "--context-length", 8, *SMALL, "--data", "damaged_shards", "--out", "never")
+    status, out, err = call("train", *flags)
+    assert (status, out) == (2, "") and "train-00001.bin' has 10 bytes" in err and "data prepare` again" in err
+    assert not (world / "never").exists()
+    status, out, err = call("train", *flags, "--data", "shards", "--tokenizer", "char")
+    assert (status, out) == (2, "") and "'shards' has its own: --tokenizer auto" in err
+    status, out, err = call("data", "stories", "--verify")
+    assert (status, out) == (2, "") and "stories has no files to verify" in err
 
 
 def test_tokenizer_cuts_a_text(call: Call, text_run: Path) -> None:
@@ -252,6 +336,51 @@ def test_the_bundled_model_tells_five_different_stories(call: Call) -> None:
     texts = json.loads(out)["texts"]
     assert (status, err) == (0, "") and len(set(texts)) == 5
     assert sum(stories.verify(text).consistent for text in texts) >= 3
+
+
+def test_an_export_is_a_model_like_any_other(call: Call, story_run: Path, world: Path) -> None:
+    status, out, err = call("export", "--model", story_run, "--out", "exported", "--json")
+    report = json.loads(out)
+    assert (status, err) == (0, "")
+    assert report["parameters"] == sum(p.numel() for p in checkpoint.load_model(str(story_run))[0].parameters())
+    assert (report["out"], report["biases"]) == ("exported", "as trained") and "900 tokens" in report["tokenizer"]
+    arguments = ("generate", "Once upon", "--max-new-tokens", 12, "--seed", 1, "--json", "--model")
+    told, again = (json.loads(call(*arguments, name)[1])["texts"] for name in (story_run, "exported"))
+    assert told == again
+    assert call("tokenizer", "Once", "--model", "exported") == call("tokenizer", "Once", "--model", story_run)
+    status, out, err = call("evaluate", "--model", "exported")
+    assert (status, out) == (2, "") and "'exported' does not say what it was trained on" in err
+
+
+def test_an_export_says_what_is_not_as_it_was(call: Call, text_run: Path, world: Path) -> None:
+    model, tokenizer = checkpoint.load_model("text_run")
+    checkpoint.save(world / "no_bias", GPT(replace(model.config, bias=False)), tokenizer)
+    status, out, err = call("export", "--model", "no_bias", "--out", "no_bias_export")
+    assert (status, err) == (0, "") and "AutoModelForCausalLM.from_pretrained('no_bias_export')" in out
+    assert "biases      zeros, because every GPT-2 has biases" in out
+    assert "tokenizer   left out, because transformers has none that gives each character an id" in out
+    status, out, err = call("generate", "the", "--model", "no_bias_export")
+    assert (status, out) == (2, "") and "has no tokenizer: neither vocab.json with merges.txt nor tokenizer.json" in err
+
+
+def test_gpt2_by_name(call: Call, story_run: Path, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline there is one message; and after what it says was done, it works."""
+    assert call("export", "--model", story_run, "--out", "as_gpt2_small")[0] == 0
+    sha256 = hashlib.sha256((world / "as_gpt2_small" / "model.safetensors").read_bytes()).hexdigest()
+    config = checkpoint.load_model(str(story_run))[0].config
+    monkeypatch.setitem(pretrained.RELEASES, "gpt2", pretrained.Release(config, "c0", 1, sha256))
+    monkeypatch.setattr(pretrained, "HUB", "http://127.0.0.1:9")  # nobody listens
+    monkeypatch.setattr(pooch.get_logger(), "disabled", True)  # it may hold the stderr of an earlier test
+    arguments = ("generate", "Hello, my name is", "--model", "gpt2", "--num", 5, "--max-new-tokens", 8)
+    status, out, err = call(*arguments)
+    assert (status, out) == (2, "") and "Traceback" not in err
+    assert "openai-community/gpt2 on Hugging Face, into" in err and "Go online once" in err
+    shutil.copytree(world / "as_gpt2_small", world / "cache" / "gpt2", dirs_exist_ok=True)
+    status, out, err = call(*arguments, "--json")
+    texts = json.loads(out)["texts"]
+    assert (status, err) == (0, "") and len(set(texts)) == 5
+    assert call("tokenizer", "Once", "--model", "gpt2")[0] == 0
+    assert "'gpt2' does not say what it was trained on" in call("evaluate", "--model", "gpt2")[2]
 
 
 class TestLab:
@@ -366,7 +495,8 @@ class TestLab:
         ("tokenizer hello --model nowhere", "there is no model and no folder called 'nowhere'"),
         ("tokenizer Zebra --model text_run", "unknown character 'Z' at position 0"),
         # Models.
-        ("generate --model storytelr", "no folder called 'storytelr'; bundled models: storyteller"),
+        ("generate --model storytelr", "no folder called 'storytelr'; did you mean 'storyteller'? Valid names: story"),
+        ("generate --model gpt2-xxl", "no folder called 'gpt2-xxl'; did you mean 'gpt2-xl'?"),
         ("generate --model cache", "'cache' holds neither a checkpoint nor a run"),
         ("generate --model text_run", "this model needs a beginning"),
         ("generate Zebra --model text_run", "unknown character 'Z'"),
@@ -383,6 +513,12 @@ class TestLab:
         ("evaluate --model text_run --split test", "text.txt has no split 'test'; choose from train, val"),
         ("evaluate --model story_run --split dev --samples 0", "there is no split 'dev'"),
         ("evaluate --model story_run --samples -1", "samples is -1; it must be at least 0"),
+        # Exports.
+        ("export", "Required options"),
+        ("export --model nowhere --out never", "there is no model and no folder called 'nowhere'"),
+        ("export --model text_run --out text_run", "text_run' is there already: name a folder that is new, or empty"),
+        ("export --model text_run --out text.txt", "text.txt' is there already"),
+        ("export --model text_run --out text.txt/out", "text.txt/out' could not be written"),
         # Runs.
         ("train --preset tiny --out text_run", "'text_run' already holds a run: add --resume to go on with it"),
         ("train --preset tiny --out text.txt", "'text.txt' cannot hold a run"),
@@ -527,7 +663,9 @@ def test_as_a_program_it_exits_with_the_status() -> None:
     done = subprocess.run([*command, "generate", "--model", "nowhere"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert (
-        done.stderr == "minigpt: error: there is no model and no folder called 'nowhere'; bundled models: storyteller\n"
+        done.stderr
+        == "minigpt: error: there is no model and no folder called 'nowhere'; choose from storyteller, gpt2, "
+        "gpt2-medium, gpt2-large, gpt2-xl\n"
     )
     assert subprocess.run([*command, "--help"], capture_output=True, text=True).returncode == 0
 

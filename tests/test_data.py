@@ -17,7 +17,9 @@ from minigpt import stories
 from minigpt.checkpoint import load_model
 from minigpt.config import IGNORE, InputError
 from minigpt.data import StoryData, TextData, load_data, prepare_text, read_text
-from minigpt.tokenizer import BPETokenizer, CharTokenizer
+from minigpt.prepare import prepare
+from minigpt.shards import Manifest, Shard, token_dtype, tokenizer_sha256, verify
+from minigpt.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer
 
 CONTEXT = 400  # fits a story in the small vocabulary of these tests
 
@@ -51,6 +53,28 @@ def text_data(
 def distinct(length: int) -> str:
     """A text without a repeated character: a token tells where it stands."""
     return "".join(chr(0x4E00 + i) for i in range(length))
+
+
+def ids_of(data: TextData, split: str) -> list[int]:
+    """The ids in the files, read by nothing of ours."""
+    files = [shard.file for shard in data.manifest.shards[split]]
+    return [i for file in files for i in np.fromfile(data.folder / file, data.manifest.dtype).tolist()]
+
+
+def shards_of(folder: Path, train: list[int], val: list[int]) -> Path:
+    """A folder of shards with so many tokens each; every token occurs once, in order."""
+    tokenizer = CharTokenizer("".join(map(chr, range(0x20000, 0x20000 + sum(train) + sum(val)))))
+    shards: dict[str, list[Shard]] = {"train": [], "val": []}
+    first = 0
+    for split, lengths in (("train", train), ("val", val)):
+        for i, length in enumerate(lengths):
+            np.arange(first, first + length).astype(token_dtype(tokenizer)).tofile(folder / f"{split}-{i}.bin")
+            shards[split].append(Shard(f"{split}-{i}.bin", 0, 0, 1, "", length, 4 * length, ""))
+            first += length
+    tokenizer.save(folder / "tokenizer.json")
+    spec = {"tokenizer": "auto", "sha256": "of these"}
+    Manifest(token_dtype(tokenizer), tokenizer_sha256(tokenizer), shards, spec).save(folder)
+    return folder
 
 
 # Stories.
@@ -154,7 +178,7 @@ def test_a_split_that_stories_do_not_have_is_named(story_data: StoryData) -> Non
 def test_training_windows_stay_in_the_training_part_and_reach_all_of_it(tmp_path: Path) -> None:
     data = text_data(tmp_path, distinct(120), context_length=8)
     starts: list[int] = []
-    train = data.tokens["train"].tolist()
+    train = ids_of(data, "train")
     for step in range(300):
         inputs, targets = data.batch_at(step, 5, seed=3)
         assert inputs.shape == targets.shape == (5, 8) and inputs.dtype == torch.int64
@@ -218,15 +242,15 @@ def test_the_two_parts_are_the_text(tmp_path: Path, tokenizer: str) -> None:
     text = "Größe, 你好 and ca va? " * 60
     data = text_data(tmp_path, text, 8, tokenizer)
     assert isinstance(data.tokenizer, CharTokenizer if tokenizer == "char" else BPETokenizer)
-    parts = [data.tokenizer.decode(data.tokens[split].tolist()) for split in ("train", "val")]
+    parts = [data.tokenizer.decode(ids_of(data, split)) for split in ("train", "val")]
     assert "".join(parts) == text and len(parts[0]) == len(text) * 9 // 10
 
 
 def test_many_characters_need_wider_tokens(tmp_path: Path) -> None:
     text = "".join(chr(0x10000 + i) for i in range(70_000))
     data = text_data(tmp_path, text, 8)
-    assert data.tokens["train"].dtype == np.uint32
-    assert data.tokenizer.decode(data.tokens["val"].tolist()) == text[63_000:]
+    assert data.manifest.dtype == "uint32"
+    assert data.tokenizer.decode(ids_of(data, "val")) == text[63_000:]
 
 
 def test_a_text_is_tokenized_once(tmp_path: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,6 +292,121 @@ def test_named_data_sets_and_default_tokenizers(
     assert isinstance(load_data("stories", CONTEXT), StoryData)
 
 
+# Many shards.
+
+
+def test_windows_are_drawn_evenly_from_all_shards_and_cross_none(tmp_path: Path) -> None:
+    lengths, length = [5, 40, 9, 8, 200, 1, 77], 8  # too short, and just long enough for one window
+    data = TextData(shards_of(tmp_path, lengths, [20]), length)
+    ends = np.cumsum(lengths).tolist()
+    possible = [start for end, n in zip(ends, lengths, strict=True) for start in range(end - n, end - length)]
+    assert len(possible) == 32 + 1 + 192 + 69
+    starts: list[int] = []
+    for step in range(60):
+        inputs, targets = data.batch_at(step, 100, seed=5)
+        assert (targets == inputs + 1).all() and (inputs == inputs[:, :1] + torch.arange(length)).all()
+        places = np.random.Philox(key=5).advance(step << 192).random_raw(100) % np.uint64(len(possible))
+        assert inputs[:, 0].tolist() == [possible[place] for place in places]
+        starts += inputs[:, 0].tolist()
+    counts = np.array([starts.count(start) for start in possible])
+    assert counts.sum() == len(starts), "no other start"
+    chi_squared = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
+    halves = torch.tensor([(len(possible) - 1) / 2, chi_squared / 2], dtype=torch.float64)
+    assert torch.special.gammaincc(*halves).item() > 0.01, "Pearson's test at the level of 1%"
+
+
+@given(
+    lengths=st.lists(st.integers(0, 60), min_size=1, max_size=6), context_length=st.integers(1, 20),
+    batch_size=st.integers(1, 9),
+)  # fmt: skip
+def test_evaluation_guesses_every_token_but_the_first_of_a_shard_once(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], context_length: int, batch_size: int
+) -> None:
+    lengths = [*lengths, 61]
+    data = TextData(shards_of(tmp_path_factory.mktemp("shards"), lengths, lengths[::-1]), context_length)
+    first = 0
+    for split, sizes in (("train", lengths), ("val", lengths[::-1])):
+        pairs: list[tuple[int, int]] = []
+        for inputs, targets in data.batches(split, batch_size):
+            assert inputs.shape == targets.shape == (len(inputs), context_length) and len(inputs) <= batch_size
+            pairs += zip(inputs[targets != IGNORE].tolist(), targets[targets != IGNORE].tolist(), strict=True)
+        expected: list[tuple[int, int]] = []
+        for size in sizes:
+            expected += [(i, i + 1) for i in range(first, first + size - 1)]
+            first += size
+        assert pairs == expected
+        assert data.text_bytes(split) == 4 * len(pairs)
+
+
+def test_more_shards_than_files_may_be_open(tmp_path: Path) -> None:
+    import resource  # not on Windows
+
+    data = TextData(shards_of(tmp_path, [3] * 500, [3]), 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+    try:
+        seen = [row for inputs, _ in data.batches("train", 7) for row in inputs.tolist()]
+        assert data.batch_at(0, 2000)[0].shape == (2000, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert seen == [[i, i + 1] for i in range(0, 1500, 3)]
+
+
+def test_bytes_of_documents_are_those_of_their_text(tmp_path: Path) -> None:
+    texts = [f"document {i}: Größe, 从前" for i in range(90)]
+    (tmp_path / "all.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in texts), encoding="utf-8")
+    tokenizer = BPETokenizer.train(texts, 300)
+    prepare([tmp_path / "all.jsonl"], tmp_path / "shards", tokenizer, shard_bytes=1000)
+    data = load_data(str(tmp_path / "shards"), 8)
+    assert isinstance(data, TextData) and len(data.manifest.shards["train"]) > 3
+    guessed = [
+        t for s in ("train", "val") for _, targets in data.batches(s, 4) for t in targets[targets != IGNORE].tolist()
+    ]
+    assert tokenizer.decode(guessed).replace(END_OF_TEXT, "") == "".join(texts), "of a shard only an end is not guessed"
+    assert data.text_bytes("train") + data.text_bytes("val") == sum(len(text.encode()) for text in texts)
+
+
+def test_a_folder_of_shards_is_a_data_set_of_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "to be or not to be, that is the question. " * 90
+    (tmp_path / "text.txt").write_text(text)
+    tokenizer = BPETokenizer.train(text, 280)
+    prepare([tmp_path / "text.txt"], tmp_path / "shards", tokenizer, shard_bytes=500)
+    data = load_data(str(tmp_path / "shards"), 8)
+    assert isinstance(data, TextData) and ids_of(data, "train") + ids_of(data, "val") == tokenizer.encode(text)
+    assert data.spec["name"] == str(tmp_path / "shards") and data.spec["tokenizer"] == "auto"
+    monkeypatch.chdir(tmp_path)
+    again = load_data("shards/", 8)
+    assert again.spec == data.spec | {"name": "shards"}
+    (tmp_path / "text.txt").write_text(text.replace("question", "quest ion"))
+    prepare([tmp_path / "text.txt"], tmp_path / "other", tokenizer, shard_bytes=500)
+    assert load_data("other", 8).spec["sha256"] != data.spec["sha256"]
+
+
+def test_shards_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    folder = shards_of(tmp_path, [10, 17, 12], [17, 3])
+    assert TextData(folder, 16).batch_at(0, 3)[0].tolist() == [list(range(10, 26))] * 3
+    with pytest.raises(InputError, match="the train part of .* has 17 tokens in its longest shard, and a row needs"):
+        TextData(folder, 17)
+    with pytest.raises(InputError, match="tokenizer 'char' is for text files; .* has its own: --tokenizer auto"):
+        load_data(str(folder), 16, "char")
+    with pytest.raises(InputError, match="has no split 'test'; choose from train, val"):
+        list(TextData(folder, 16).batches("test", 4))
+    (folder / "train-1.bin").unlink()
+    with pytest.raises(InputError, match="train-1.bin' is missing"):
+        load_data(str(folder), 16)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty' is a folder; give the path of one text file, or of a folder that"):
+        load_data(str(tmp_path / "empty"), 16)
+
+
+def test_a_text_in_the_cache_has_hashes_too(tmp_path: Path) -> None:
+    data = text_data(tmp_path, distinct(500), 8)
+    assert verify(data.folder) == 2
+    (data.folder / "train-00000.bin").write_bytes(b"\0" * 900)
+    with pytest.raises(InputError, match="was changed since it was made. Delete the folder: it is made anew"):
+        verify(data.folder)
+
+
 # What cannot be used.
 
 
@@ -303,7 +442,7 @@ def test_a_file_that_cannot_be_used_is_named_with_the_reason(tmp_path: Path, con
 
 
 def test_the_shortest_text_that_works(tmp_path: Path) -> None:
-    assert len(text_data(tmp_path, distinct(161), context_length=16).tokens["val"]) == 17
+    assert len(ids_of(text_data(tmp_path, distinct(161), context_length=16), "val")) == 17
     with pytest.raises(InputError, match="the val part of .* has 16 tokens, and a row needs context_length . 1 = 17"):
         text_data(tmp_path, distinct(160), context_length=16)
 

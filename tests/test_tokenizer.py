@@ -6,6 +6,8 @@ import inspect
 import json
 import os
 import random
+import re
+import tempfile
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -13,9 +15,13 @@ from typing import Any
 
 import pytest
 import regex
+import requests
 import rustbpe
+import tiktoken
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tiktoken.load import data_gym_to_mergeable_bpe_ranks
+from tokenizers import ByteLevelBPETokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
 from minigpt.config import InputError
@@ -28,6 +34,7 @@ from minigpt.tokenizer import (
     Tokenizer,
     count_pairs,
     encode_word,
+    gpt2_tokenizer,
     load_tokenizer,
     merge,
     pre_tokenize,
@@ -236,6 +243,64 @@ def test_to_tiktoken():
         tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)
     ]
     assert encoding.encode(ENGLISH, disallowed_special=()) == tokenizer.encode_plain(ENGLISH)
+
+
+# GPT-2's tokenizer, whose ids of bytes are in an order of their own.
+
+
+def test_gpt2_s_ids_are_those_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # Files in GPT-2's format, but small: tokenizers learns and writes them, tiktoken reads them.
+    oracle = ByteLevelBPETokenizer()
+    oracle.train_from_iterator([ENGLISH, MIXED], vocab_size=900, show_progress=False)
+    oracle.save_model(str(tmp_path))
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")  # no copies of these files
+    ranks = data_gym_to_mergeable_bpe_ranks(str(tmp_path / "merges.txt"), str(tmp_path / "vocab.json"))
+    special = {END_OF_TEXT: len(ranks)}
+    encoding = tiktoken.Encoding("gpt2", pat_str=GPT2_PATTERN, mergeable_ranks=ranks, special_tokens=special)
+    monkeypatch.setattr(tiktoken, "get_encoding", {"gpt2": encoding}.__getitem__)
+    tokenizer = gpt2_tokenizer()
+    assert (tokenizer.vocab_size, tokenizer.end_of_text) == (901, 900)
+    assert tokenizer.encode("!~ ") == [0, 93, 220] and tokenizer.token_bytes(220) == b" ", "as in GPT-2"
+    tokenizer.save(tmp_path / "tokenizer.json")
+    for each in (tokenizer, load_tokenizer(tmp_path / "tokenizer.json")):
+        for text in (*TEXTS.values(), "".join(map(chr, range(0x20, 0x250)))):
+            assert each.encode(text) == oracle.encode(text).ids
+            assert isinstance(each, BPETokenizer) and each.encode_plain(text) == each.encode(text)
+            assert each.decode(each.encode(text)) == text
+
+
+def test_gpt2_offline_says_which_files_to_bring_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def offline(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(requests, "get", offline)
+    monkeypatch.setattr(tiktoken.registry, "ENCODINGS", {})  # what this process has loaded already
+    for variables, folder in (
+        ({"TIKTOKEN_CACHE_DIR": str(tmp_path / "a")}, tmp_path / "a"),
+        ({"DATA_GYM_CACHE_DIR": str(tmp_path / "b")}, tmp_path / "b"),
+        ({}, tmp_path / "data-gym-cache"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", str(tmp_path))
+            for name in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
+                patch.delenv(name, raising=False)
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            with pytest.raises(InputError, match="could not be downloaded .ConnectionError.. Go online once") as raised:
+                gpt2_tokenizer()
+            for file in re.findall(r"as (.+)$", str(raised.value), re.MULTILINE):
+                folder.mkdir(exist_ok=True)
+                Path(file).write_text("not GPT-2's file")
+            with pytest.raises(InputError, match="could not be downloaded"):
+                gpt2_tokenizer()
+            # tiktoken looked for it there, saw that it is another file, and wanted to download it.
+            assert len(list(folder.iterdir())) == 1 and "vocab.bpe" in str(raised.value)
+
+
+@pytest.mark.parametrize("alphabet", [bytes(256), bytes(range(255)), bytes([*range(256), 0])])
+def test_an_alphabet_has_every_byte_once(alphabet: bytes):
+    with pytest.raises(InputError, match="has each of the 256 bytes once"):
+        BPETokenizer([], alphabet=alphabet)
 
 
 # Special tokens.

@@ -59,17 +59,17 @@ small = GPTConfig(vocab_size=V, context_length=192, n_layers=1, n_heads=2, d_mod
 torch.manual_seed(0)
 model = GPT(small)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-for step in range(31):
+for step in range(61):
     inputs, _ = data.batch_at(step, batch_size=8)
     loss = next_token_loss(model(inputs), inputs)
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
-    if step % 10 == 0:
+    if step % 20 == 0:
         print(f"step {step:2}  loss {loss:.2f}")
 
 # %% [markdown]
-# In 30 steps the loss falls to almost nothing. Lesson 1 said that nobody can get below the entropy floor of the story world:
+# In 60 steps the loss falls to almost nothing. Lesson 1 said that nobody can get below the entropy floor of the story world:
 
 # %%
 bound = floor(data, "val")
