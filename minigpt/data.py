@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import platformdirs
 import torch
 from torch import Tensor
 
@@ -184,9 +185,7 @@ class TextData:
 
 def cache_folder() -> Path:
     """Where downloads and token files are kept: MINIGPT_CACHE, or the system's folder for caches."""
-    import pooch  # here, because it takes a while and few programs need it
-
-    return Path(os.environ.get("MINIGPT_CACHE") or pooch.os_cache("minigpt"))
+    return Path(os.environ.get("MINIGPT_CACHE") or platformdirs.user_cache_path("minigpt"))
 
 
 def download_shakespeare() -> Path:
@@ -195,7 +194,7 @@ def download_shakespeare() -> Path:
     Raises:
         InputError: when it is not in the cache and cannot be fetched.
     """
-    import pooch
+    import pooch  # here, because in a notebook it writes a warning about progress bars
 
     folder = cache_folder()
     try:
