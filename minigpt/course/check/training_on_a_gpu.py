@@ -48,16 +48,15 @@ def intensity(answer: Callable[[int, int, int, int], float]) -> str | None:
 def mfu(answer: Callable[[GPTConfig, int, int, int, float, int, float], float]) -> str | None:
     """The model's FLOPs as a share of what the hardware could have done."""
     config = GPTConfig(vocab_size=100, context_length=64, n_layers=2, n_heads=2, d_model=32)
-    T, batch_size, steps, seconds, devices, peak = 32, 6, 10, 4.0, 3, 1e9
+    T, batch_size, steps, seconds, devices, peak = 32, 6, 10, 4.0, 7, 1e9
     per_token, tokens = flops_per_token(config, T), batch_size * T * steps
     expected = tokens * per_token / (seconds * devices * peak)
     got = float(answer(config, T, batch_size, steps, seconds, devices, peak))
-    came = f"For {steps} steps of {batch_size} sequences of {T} tokens in 4 s on 3 devices of 1 GFLOP/s you return {got:.4g}."
+    came = f"For 10 steps of 6 sequences of 32 tokens in 4 s on 7 devices of 1 GFLOP/s you return {got:.4g}."
     hints = {
         expected * 100: "That is in percent. What is the share, from 0 to 1?",
         1 / expected: "That is what could have been done over what was done. Which way round is a utilisation?",
-        expected * devices: "That is the utilisation of one device that does it all. How many share the work?",
-        expected * devices**2: "The batch is that of all devices together. Must it be multiplied by their number?",
+        expected * devices: "That is 7 times too much. The batch is that of 7 devices: do all 7 peaks count as well?",
         expected / T: "A step feeds batch_size sequences. How many tokens are in a sequence?",
         expected / steps: "That is one step's work in the time of all. How many steps were there?",
         expected / batch_size: "That is one sequence a step. How many are in the batch?",
@@ -66,8 +65,8 @@ def mfu(answer: Callable[[GPTConfig, int, int, int, float, int, float], float]) 
         tokens * flops_per_token(config, config.context_length) / (seconds * devices * peak):
             "Your FLOPs are those of the longest sequence the model can read, 64. How long are these?",
         tokens * 6 * parameter_count(config) / (seconds * devices * peak):
-            "That counts 6 FLOPs for every parameter. flops_per_token also knows attention, and what multiplies nothing.",
-        expected / 3: "That is the forward pass alone. But flops_per_token counts all of training: what did you divide by?",
+            "That counts 6 FLOPs for every parameter. What about attention, and what multiplies nothing?",
+        expected / 3: "That is the forward pass alone. flops_per_token counts all of training: what did you divide by?",
         expected * 3: "flops_per_token counts forward and backward already. What did you multiply by?",
         expected / 2: "That is half of it. Is your peak the dense one that was handed over?",
     }  # fmt: skip
@@ -99,16 +98,15 @@ def to_bfloat16(answer: Callable[[float], float]) -> str | None:
     if zero != 0:
         return f"0.0 becomes {zero!r}. Is there a better bfloat16 for 0?"
     cases = {
-        1.0078125: "1 + 2^-7 has eight significant bits: it is a bfloat16 already. Did you keep the leading 1 and 7 more?",
-        1.00390625 * 1024
-        + 3: "Near 1024 the bfloat16 numbers are 8 apart. Do you count bits after the point, or after the leading 1?",
+        1.0078125: "1 + 2^-7 has 8 significant bits: it is a bfloat16 already. Did you keep the leading 1 and 7 more?",
+        1033.0: "Near 1024 bfloat16 numbers are 8 apart. Do you count bits after the point, or after the leading 1?",
         3.140625
         / 4096: "Near 0.0008 they are very close together. Do you count bits after the point, or after the leading 1?",
         1.99: "1.99 lies between 1.984375 and 1.9921875, nearer to the second. Do you round, or cut off?",
         -1.99: "For -1.99 the nearer neighbour is -1.9921875. Do you round negative numbers the wrong way?",
-        1.00390625: "It lies exactly between 1 and 1.0078125. The even one of 128 and 129 (in units of 2^-7) wins.",
-        1.01171875: "It lies exactly between 1.0078125 and 1.015625. The even one of 129 and 130 (in units of 2^-7) wins.",
-        -1.01171875: "It lies exactly between -1.0078125 and -1.015625. The even one of 129 and 130 wins, sign or no sign.",
+        1.00390625: "It lies exactly between 1 and 1.0078125, that is 128 and 129 in units of 2^-7. Which one is even?",
+        1.01171875: "It lies exactly in the middle, between 129 and 130 in units of 2^-7. Which one is even?",
+        -1.01171875: "It lies exactly in the middle, between -129 and -130 in units of 2^-7. Does the sign matter?",
     }
     for x, hint in cases.items():
         if (got := float(answer(x))) != (expected := _bfloat16(x)):

@@ -1,0 +1,1031 @@
+# %% [markdown]
+# # Lesson 11 · Training on a GPU
+#
+# Between a naive training step and a good one on the same GPU lie seven changes. None of them changes what is computed, but for rounding. This lesson
+# explains what each changes in the machine. You need no GPU for it: most of it is bookkeeping of bytes and bits, and a laptop does that
+# to the last digit.
+#
+# **You will be able to**
+# - tell from two counts, FLOPs and bytes, what holds a computation up, and draw the roofline of your machine,
+# - compute the MFU of a training run, and see through a flattering one,
+# - round to bfloat16 by hand, and say why float16 needs a loss scale and why weights stay in float32,
+# - predict the memory of a training step to a thousandth,
+# - climb the ladder from naive float32 to compiled bfloat16, and say what each rung is for.
+#
+# **Time** 90 min
+#
+# **Builds on** [lesson 8](08_full_gpt.ipynb) (FLOPs, 16 bytes a parameter), [lesson 5](05_multi_head_attention.ipynb) (fused attention)
+# and [lesson 9](09_loss_backprop_adamw.ipynb) (AdamW). What is needed of them is recalled.
+#
+# ![The GPT in grey on a chip; under it in colour a memory with weights, gradients, Adam's means and activations; arrows carry bytes up and down between the two](../figures/where_training_on_a_gpu.svg)
+
+# %% tags=["setup"]
+import contextlib
+import itertools
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+import minigpt
+from minigpt.attention import scaled_dot_product_attention
+from minigpt.checkpoint import load_model
+from minigpt.config import GPTConfig, Precision, TrainConfig
+from minigpt.course import check, plots, start_lesson
+from minigpt.data import StoryData, storyteller_tokenizer
+from minigpt.model import GPT, flops_per_token, next_token_loss, parameter_count
+from minigpt.runtime import has_bfloat16_units, pick_device, synchronize
+from minigpt.trainer import Trainer
+
+start_lesson()
+
+# %% [markdown]
+# ## An addition that costs more than a multiplication
+#
+# Let your machine do two things: multiply two matrices, and add two lists of numbers. For each we count the arithmetic operations and
+# divide by the time. (With a GPU in your machine, the GPU does it.)
+
+# %%
+device = pick_device()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The shortest of several runs: what disturbs a run only makes it longer."""
+    work()  # the first run is slower
+    times = []
+    for _ in range(20):
+        synchronize(device)
+        start = time.perf_counter()
+        work()
+        synchronize(device)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+n, many = (512, 2**23) if device.type == "cpu" else (8192, 2**28)
+left, right = (torch.randn(n, n, device=device) for _ in range(2))
+x, y = (torch.randn(many, device=device) for _ in range(2))
+z = torch.empty_like(x)
+
+# %% tags=["nbval-ignore-output"]
+product, addition = seconds(lambda: left @ right), seconds(lambda: torch.add(x, y, out=z))
+for name, operations, took in (("matrix product", 2 * n**3, product), ("addition", many, addition)):
+    print(
+        f"{name:<14} {operations:12,} operations in {1000 * took:6.2f} ms, {operations / took / 1e9:7.1f} billion a second"
+    )
+
+# %%
+print("an operation of the addition takes at least four times as long:", 2 * n**3 / product > 4 * many / addition)
+assert 2 * n**3 / product > 4 * many / addition
+
+# %% [markdown]
+# On most machines it is not four times, but ten or a hundred. The same chip, the same 32-bit numbers, and to add is surely not harder than to multiply and
+# add. What is different?
+#
+# Each number of the lists is fetched from memory, used **once**, and a result is written back. Each number of the matrices is fetched, and used
+# for a whole row of results. The addition does not wait for arithmetic. It waits for memory. That is the first thing to know about a fast
+# computer, and nearly all of this lesson follows from it.
+
+# %% [markdown]
+# ## Two ceilings
+#
+# So we count two things of each task: its **FLOPs** (floating-point operations, additions and multiplications), and the **bytes** that have to
+# travel between memory and chip. Float32 takes 4 bytes.
+#
+# - To add two lists of *N* numbers: *N* FLOPs; 2 · 4*N* bytes come in, 4*N* go out.
+# - To multiply two (*n*, *n*) matrices: $2n^3$ FLOPs (lesson 8); two matrices come in, one goes out, $3 \cdot 4n^2$ bytes.
+#
+# The ratio is the **arithmetic intensity**: how many FLOPs do we get out of each byte that travels? Work out both before you read on, the product for
+# *n* = 6.
+
+# %%
+print(f"addition:          {1 / 12:8.3f} FLOPs per byte, however long the lists")
+for size in (6, 60, 600, 6000):
+    flops, moved = 2 * size**3, 3 * 4 * size**2
+    print(f"product, n = {size:4}: {flops / moved:8.3f} FLOPs per byte = n / 6")
+    assert flops / moved == size / 6
+
+# %% [markdown]
+# That is the reason for matrix products everywhere in deep learning: the larger they are, the more arithmetic each byte feeds.
+#
+# ### Exercise 1 · arithmetic intensity (★☆☆, 10 min)
+#
+# Write it for any product: an (*m*, *k*) matrix times a (*k*, *n*) matrix, with numbers of `size` bytes. At best, each of the three matrices travels once.
+# In a Linear layer *m* is the number of tokens. Try *m* = 1, one token: why can a GPU not show its strength there?
+
+
+# %% tags=["exercise"]
+def intensity(m: int, k: int, n: int, size: int) -> float:
+    """FLOPs per byte of an (m, k) times (k, n) product."""
+    ### BEGIN SOLUTION
+    flops = 2 * m * k * n
+    moved = size * (m * k + k * n + m * n)
+    return flops / moved
+    ### END SOLUTION
+
+
+# %%
+check.intensity(intensity)
+
+# %% [markdown]
+# A machine has two ceilings. It does so many FLOPs a second at most, and it moves so many bytes a second at most. A task with intensity *I* can therefore
+# not run faster than
+#
+# $$\min(\text{peak FLOP/s}, \; I \cdot \text{bytes/s})$$
+#
+# Drawn over *I*, that looks like a roof: a slope, then a level. Williams, Waterman and Patterson (2009) called it the **roofline**. Left of the
+# ridge a task is **memory-bound**: only fewer bytes help. Right of it, it is **compute-bound**: only faster arithmetic helps.
+#
+# As an example we take a GPU on which many models were trained, NVIDIA's H100 (SXM). Its data sheet promises, for numbers of three kinds, this many
+# FLOP/s, and 3.35 TB/s between chip and memory:
+
+# %%
+SHEET = {"float32": 67e12, "TF32": 989e12, "bfloat16": 1979e12}  # the last two, says a footnote, «with sparsity»
+PEAK = {"float32": 67e12, "TF32": 989e12 / 2, "bfloat16": 1979e12 / 2}  # without: we will see why
+BANDWIDTH = 3.35e12  # bytes a second
+
+for name, peak in PEAK.items():
+    print(f"{name:<9} {peak / 1e12:6.1f} TFLOP/s, ridge at {peak / BANDWIDTH:5.1f} FLOPs per byte")
+
+# %% [markdown]
+# In bfloat16, a format of two bytes that we take apart below, the H100 needs about 295 FLOPs for every byte, or its multipliers wait. An addition
+# offers 1/12. The gap is that wide because the matrix products run on units of their own (NVIDIA calls them **Tensor Cores**), which do nothing else.
+# Memory has no such trick.
+
+# %% [markdown]
+# ## What a step of GPT-2 asks for
+#
+# Where do the parts of a GPT lie under that roof? Products we can count by hand. But how many bytes does attention move, when it is
+# computed as the formula reads? Let the machine keep the books. Everything that torch does goes through one place, where we can listen: a
+# `TorchDispatchMode` is called for every operation instead of it, and hands it on.
+
+
+# %%
+class Kernel(NamedTuple):
+    """One operation that was carried out."""
+
+    name: str
+    bytes: int
+    flops: int
+
+
+FUSED_ATTENTION = {  # FLOPs for each of the B h T² d_k products; torch's own table of formulas lacks the CPU's kernels
+    "_scaled_dot_product_flash_attention_for_cpu": 4,  # scores, blend
+    "_scaled_dot_product_flash_attention_for_cpu_backward": 10,  # the scores again, and four gradients
+}
+
+
+def tensors(tree: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+class Traffic(TorchDispatchMode):
+    """Writes down every operation: its FLOPs, and the bytes of all tensors that go in and come out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels: list[Kernel] = []
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        name = operation._overloadpacket.__name__
+        read = tensors((args, kwargs))
+        written = tensors(result) or read  # an optimiser's kernel returns nothing and changes what it was given
+        only_looks = operation.is_view or "view" in name or operation.namespace != "aten"  # other shape, same bytes
+        if not only_looks and any(tensor.numel() > 1 for tensor in read + written):
+            flops = 0
+            if name in FUSED_ATTENTION:
+                flops = FUSED_ATTENTION[name] * args[0].numel() * args[0].size(-2)
+            elif operation._overloadpacket in flop_registry:  # what FlopCounterMode of lesson 8 looks up
+                flops = flop_registry[operation._overloadpacket](*args, **(kwargs or {}), out_val=result)
+            self.kernels.append(Kernel(name, sum(tensor.nbytes for tensor in read + written), flops))
+        return result
+
+
+a, b = torch.ones(6, 6), torch.ones(6, 6)
+with Traffic() as traffic:
+    a + b
+    a @ b
+for kernel in traffic.kernels:
+    print(kernel)
+assert [kernel.bytes for kernel in traffic.kernels] == [3 * 4 * 36] * 2 and traffic.kernels[1].flops == 2 * 6**3
+
+# %% [markdown]
+# Both move 432 bytes, as computed. (Like lesson 8's counter, this one counts the FLOPs of products only. The rest is small change, and that is
+# the point: small change in FLOPs, not in bytes.)
+#
+# Now attention in one layer of GPT-2, for 16 sequences of 1,024 tokens. Your laptop need not compute it. Inside `FakeTensorMode` tensors have a shape and
+# a type but no numbers, so that the largest step takes no time, and the books are the same.
+
+
+# %%
+def by_formula(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return scaled_dot_product_attention(q, k, v, causal=True)[0]
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+gpt2, B, T = GPTConfig(), 16, 1024
+d, h, d_ff, V, L = gpt2.d_model, gpt2.n_heads, gpt2.feed_forward_size, gpt2.vocab_size, gpt2.n_layers
+
+
+def total(kernels: list[Kernel]) -> tuple[int, int]:
+    """FLOPs and bytes of them all."""
+    return sum(kernel.flops for kernel in kernels), sum(kernel.bytes for kernel in kernels)
+
+
+attention: dict[str, tuple[int, int]] = {}
+for attend in (by_formula, fused):
+    with FakeTensorMode():
+        heads = [torch.empty(B, h, T, d // h, dtype=torch.bfloat16) for _ in range(3)]  # queries, keys, values
+        with Traffic() as traffic:
+            attend(*heads)
+    for kernel in traffic.kernels:
+        name = kernel.name.removeprefix("_scaled_dot_product_")
+        print(f"{attend.__name__:<11} {name:<24} {kernel.bytes / 1e9:5.2f} GB {kernel.flops / 1e9:6.1f} GFLOP")
+    attention[attend.__name__] = total(traffic.kernels)
+times_the_bytes = attention["by_formula"][1] / attention["fused"][1]
+print(f"the same {attention['fused'][0] / 1e9:.1f} GFLOP, and by formula {times_the_bytes:.0f} times the bytes")
+assert attention["by_formula"][0] == attention["fused"][0] == 4 * B * T * T * d
+
+# %% [markdown]
+# The two products (`bmm`) do all the arithmetic. Around them tables of $T \times T$ weights go to memory and come back, to be divided, masked,
+# normalised. Dao et al. (2022) saw that attention is memory-bound for this reason. Their FlashAttention does every step for one tile of the table while the
+# tile is on the chip: more FLOPs if need be, fewer bytes.
+#
+# ![Two panels: on the left each of four steps of attention reads a table from memory and writes another back; on the right one fused step reads Q, K and V and writes the output](../figures/what_moves.svg)
+#
+# To put several steps into one **kernel** (a program that runs on the chip) is called **fusion**. It is the first remedy against the slope of the roof: move
+# **fewer bytes**. The second is to move **shorter numbers**; that comes below. Here are the parts of a step on the H100's roof. For what is no product we count
+# FLOPs roughly by hand: 7 for each number in LayerNorm, 9 in GELU, 15 for each parameter in AdamW. Twice as many would change nothing.
+
+
+# %%
+def product_of(m: int, k: int, n: int) -> tuple[int, int]:
+    """FLOPs and bytes of an (m, k) times (k, n) product in bfloat16."""
+    return 2 * m * k * n, 2 * (m * k + k * n + m * n)
+
+
+BT = B * T
+parts = {
+    "residual addition": (BT * d, (4 + 2 + 4) * BT * d),  # the stream is float32, what is added bfloat16
+    "AdamW, fused": (15 * parameter_count(gpt2), 28 * parameter_count(gpt2)),  # reads p, g, m, v; writes p, m, v
+    "LayerNorm": (7 * BT * d, (4 + 4) * BT * d),
+    "GELU": (9 * BT * d_ff, (2 + 2) * BT * d_ff),
+    "attention, by formula": attention["by_formula"],
+    "attention, fused": attention["fused"],
+    "feed-forward, up": product_of(BT, d, d_ff),
+    "output layer": product_of(BT, d, V),
+}
+print("On the H100 of the data sheet     FLOPs/byte   arithmetic       memory")
+for name, (flops, count) in parts.items():
+    for_flops, for_bytes = 1e6 * flops / PEAK["bfloat16"], 1e6 * count / BANDWIDTH
+    bound = "memory-bound" if for_bytes > for_flops else "compute-bound"
+    print(f"{name:<33} {flops / count:10.2f} {for_flops:9.1f} µs {for_bytes:9.1f} µs   {bound}")
+    assert (for_bytes > for_flops) == (flops / count < PEAK["bfloat16"] / BANDWIDTH)
+
+plots.roofline(
+    {"bfloat16": (PEAK["bfloat16"], BANDWIDTH), "float32": (PEAK["float32"], BANDWIDTH)},
+    {name: (flops / count, min(PEAK["bfloat16"], flops / count * BANDWIDTH)) for name, (flops, count) in parts.items()},
+)
+
+# %% [markdown]
+# The points stand on the roof itself: that is the most they could reach, not a measurement. The four small things on the left run at a thousandth to a
+# hundredth of the peak, because they use each byte once. The large products stand on the level part. Attention stands left or right,
+# depending on how it is written.
+#
+# Why care about LayerNorm and GELU, with so few FLOPs? Because they take time as if they had many: 0.1 µs of arithmetic in a LayerNorm takes 30 µs. Ivanov et al. (2021) found that the movement of data is what limits the training of Transformers on GPUs.
+#
+# ### Your machine's roof
+#
+# Measure yours: the level with a large product, the slope with a large copy. Under it we put small products, many at a time, and the parts of a GPT, smaller than GPT-2's.
+
+# %% tags=["nbval-ignore-output"]
+level = {"float32": 2 * n**3 / seconds(lambda: left @ right)}
+if has_bfloat16_units(device):  # without such units a CPU would need minutes
+    short_left, short_right = left.bfloat16(), right.bfloat16()
+    level["bfloat16"] = 2 * n**3 / seconds(lambda: short_left @ short_right)
+slope = 2 * x.nbytes / seconds(lambda: z.copy_(x))
+for name, speed in level.items():
+    print(f"{name:<9} {speed / 1e9:8.0f} GFLOP/s, {slope / 1e9:6.1f} GB/s, ridge at {speed / slope:5.1f}")
+
+times = 1 if device.type == "cpu" else 16  # a GPU wants more to do
+q, k, v = (torch.randn(times, 4, 512, 64, device=device) for _ in range(3))
+tokens, up = torch.randn(512 * times, 256, device=device), torch.randn(256, 1024, device=device)
+output = torch.randn(256, 2048, device=device)
+tiny, small = (torch.randn(times * 2**18 // size**2, size, size, device=device) for size in (4, 32))
+tasks: dict[str, Callable[[], object]] = {
+    "products, n = 4": lambda: torch.bmm(tiny, tiny),
+    "products, n = 32": lambda: torch.bmm(small, small),
+    "attention, by formula": lambda: by_formula(q, k, v),
+    "attention, fused": lambda: fused(q, k, v),
+    "feed-forward, up": lambda: tokens @ up,
+    "output layer": lambda: tokens @ output,
+}
+measured = {"addition": (1 / 12, many / addition)}
+for name, task in tasks.items():
+    with Traffic() as traffic:
+        task()
+    flops, count = total(traffic.kernels)
+    measured[name] = (flops / count, flops / seconds(task))
+plots.roofline({name: (peak, slope) for name, peak in level.items()}, measured)
+
+# %%
+print("a large product is faster than small ones:", measured["output layer"][1] > 2 * measured["products, n = 4"][1])
+assert measured["output layer"][1] > 2 * measured["products, n = 4"][1]
+
+# %% [markdown]
+# The picture on this page comes from one core of a server's CPU. Its ridge lies far more to the left than the H100's: a CPU starves less. A point above the slope
+# is no miracle. Its numbers came from a cache, which is faster than memory. Points far below the roof have other troubles, such as the time to start each small task.
+
+# %% [markdown]
+# ## The price of a launch
+#
+# That is the third remedy: **fewer kernels**. For each one the CPU must tell the GPU what to do, a **launch**. While the GPU works on large kernels the
+# CPU runs ahead and prepares the next. If the kernels are small, the GPU waits for the CPU. What does it cost to carry out the smallest operation?
+
+# %% tags=["nbval-ignore-output"]
+one = torch.zeros(1, device=device)
+
+
+def a_thousand_times() -> None:
+    for _ in range(1000):
+        torch.add(one, one)
+
+
+launch = seconds(a_thousand_times) / 1000
+print(f"adding two numbers takes {1e6 * launch:.1f} millionths of a second;")
+print(f"at its best speed this machine would do {level['float32'] * launch:,.0f} FLOPs meanwhile")
+
+# %% [markdown]
+# Instead of two numbers it could have dealt with thousands. An optimiser written as a loop is the worst case. Lesson 9's AdamW is a handful of operations for each tensor of parameters. GPT-2 has 148
+# tensors, most of them small. `fused=True` does the whole update of all tensors in one kernel for each group.
+
+# %%
+assert launch * level["float32"] > 1000  # FLOPs, for one addition
+as_deep = GPTConfig(vocab_size=128, context_length=16, n_layers=12, n_heads=2, d_model=16)  # as many tensors as GPT-2
+counts, weights_after = {}, {}
+for kind in ("loop", "fused"):
+    torch.manual_seed(0)
+    model = GPT(as_deep)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, foreach=False, fused=kind == "fused")
+    for parameter in model.parameters():
+        parameter.grad = torch.sin(parameter.detach() * 1000)  # any numbers
+    optimizer.step()
+    with Traffic() as traffic:
+        optimizer.step()
+    counts[kind] = len(traffic.kernels)
+    weights_after[kind] = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+n_tensors = len(list(model.parameters()))
+print(
+    f"{n_tensors} tensors. Loop: {counts['loop']:,} kernels, {counts['loop'] // n_tensors} a tensor. Fused: {counts['fused']}."
+)
+assert torch.allclose(weights_after["loop"], weights_after["fused"], atol=1e-6) and n_tensors == 148
+
+# %% [markdown]
+# The weights come out the same. `torch.compile` goes further: it reads the Python code of a model once, and writes new kernels in which everything that works number by number
+# (additions, GELU, LayerNorm, changes of format) rides along with its neighbours.
+
+# %% [markdown]
+# ## One number for a whole step
+#
+# How good is a training run, then? Chowdhery et al. (2022, appendix B) proposed the **model FLOPs utilisation**, MFU: the FLOPs that the *model* needs for the tokens
+# it was fed, as a share of the FLOPs that the hardware could have done.
+#
+# $$\text{MFU} = \frac{\text{tokens per second} \cdot \text{FLOPs per token}}{\text{devices} \cdot \text{peak FLOP/s}}$$
+#
+# FLOPs per token are those of lesson 8: 6 for each weight in a product, and $12 L \, d_{model} T$ for attention, where $d_{model}$ is heads times their size. Their PaLM had 540.35
+# billion parameters, 118 layers with 48 heads of size 256, and sequences of 2,048 tokens. It ran at 238,300 tokens a second on 6,144 TPU v4 chips, each with a peak of
+# 275 TFLOP/s. Estimate the result before you read it.
+
+# %%
+palm_per_token = 6 * 540.35e9 + 12 * 118 * (48 * 256) * 2048
+palm = 238_300 * palm_per_token / (6144 * 275e12)
+print(f"PaLM: {palm_per_token / 1e12:.3f} TFLOP for each token, MFU {palm:.1%}")
+
+# %% [markdown]
+# The paper reports 46.2%. It also reports 57.8% **hardware** FLOPs utilisation, for the same run. The hardware did more than the model needs: to save memory, some activations were
+# computed a second time in the backward pass. MFU gives no credit for that. A user wants tokens, not FLOPs.
+#
+# ### Exercise 2 · MFU (★☆☆, 10 min)
+#
+# `flops_per_token(config, T)` gives the FLOPs of our models. What is the MFU of a run that trains `config` on sequences of T tokens, on `devices` devices of this peak?
+# Mind what is fed: `steps` steps with `batch_size` sequences each (the global batch of all devices), in `seconds`.
+
+
+# %% tags=["exercise"]
+def mfu(config: GPTConfig, T: int, batch_size: int, steps: int, seconds: float, devices: int, peak: float) -> float:
+    """From 0 to 1."""
+    ### BEGIN SOLUTION
+    tokens = steps * batch_size * T
+    return tokens * flops_per_token(config, T) / (seconds * devices * peak)
+    ### END SOLUTION
+
+
+# %%
+check.mfu(mfu)
+
+# %% [markdown]
+# <div class="alert alert-warning">
+# <b>You may have read</b> that an H100 does 1,979 TFLOP/s in bfloat16. So says the large figure on the data sheet, with a footnote: «with sparsity». It holds for matrices in which,
+# of every four neighbouring weights, two are zero (Mishra et al. 2021); the units then skip half of the work. Weights in training are dense. Whoever divides by 1,979 halves every
+# MFU, and whoever compares two MFUs should ask for both divisors.
+# </div>
+
+# %%
+storyteller, _ = load_model("storyteller")
+fours = torch.cat(
+    [module.weight.detach().view(-1, 4) for module in storyteller.modules() if isinstance(module, nn.Linear)]
+)  # (groups, 4)
+print("groups of four weights with two zeros in our trained model:", int(((fours == 0).sum(dim=1) >= 2).sum()))
+print(f"MFU of a run that never waits, over the sparse peak: {PEAK['bfloat16'] / SHEET['bfloat16']:.0%}")
+assert ((fours == 0).sum(dim=1) < 2).all()
+
+# %% [markdown]
+# There are other ways to shine. Count parameters that multiply nothing, such as GPT-2's table of positions. Count padded tokens. Pick another formula: by «6 times all parameters» or with
+# half of attention, because of the mask, the same run gets another number. An MFU without its formula and its peak says little. And it speaks of speed alone: a fast step in a format that
+# ruins the training has a fine MFU.
+#
+# <div class="alert alert-warning">
+# <b>You may have read</b> that a GPU is well used when <code>nvidia-smi</code> shows a utilisation of 100%. NVIDIA defines that number as the share of <i>time</i> in which at least one kernel was
+# running. It does not ask what the kernel did. Your processor has the same gauge: the addition and the product both keep it busy all the time.
+# </div>
+
+# %% tags=["nbval-ignore-output"]
+two: dict[str, tuple[Callable[[], object], int]] = {
+    "addition": (lambda: torch.add(x, y, out=z), many),
+    "product": (lambda: left @ right, 2 * n**3),
+}
+for name, (task, flops) in two.items():
+    busy, share = 0.0, 0.0
+    for _ in range(60):
+        wall, own = time.perf_counter(), time.process_time()
+        task()
+        synchronize(device)
+        wall, own = time.perf_counter() - wall, time.process_time() - own
+        busy, share = max(busy, min(1.0, own / wall)), max(share, min(1.0, flops / wall / level["float32"]))
+    print(f"{name:<9} busy {busy:.0%} of the time, at {share:.1%} of the best speed seen here")
+
+# %%
+assert many / addition < level["float32"] / 4  # «busy», and at less than a quarter of the speed
+
+# %% [markdown]
+# ## Shorter numbers
+#
+# A number of two bytes travels twice as fast as one of four, takes half the memory, and the matrix units multiply it far faster. What does it cost? A floating-point number has a **sign**,
+# an **exponent** that says between which powers of 2 it lies, and a **fraction** that says where between them.
+
+# %%
+FORMATS = {"float32": (torch.float32, 8), "float16": (torch.float16, 5), "bfloat16": (torch.bfloat16, 8)}
+
+
+def bits(number: float, name: str) -> str:
+    """The number in this format: sign, exponent, fraction."""
+    dtype, exponent = FORMATS[name]
+    size = torch.tensor(0.0, dtype=dtype).element_size()
+    whole = torch.tensor(number, dtype=dtype).view(torch.int32 if size == 4 else torch.int16).item() % 2 ** (8 * size)
+    row = f"{whole:0{8 * size}b}"
+    return f"{row[0]} {row[1 : 1 + exponent]} {row[1 + exponent :]}"
+
+
+for number in (1.0, 1.5, 1 + 1e-3):
+    for name in FORMATS:
+        print(f"{number:<6} {name:<9} {bits(number, name)}")
+    print()
+
+# %% [markdown]
+# **float16** splits its 15 bits into 5 for the exponent and 10 for the fraction. **bfloat16** is the first half of a float32: the same 8 bits of exponent, and only 7 of fraction
+# (Kalamkar et al. 2019 studied training with it). So they fail in different places.
+
+# %%
+print("           next after 1   largest      smallest above 0")
+for name, (dtype, _) in FORMATS.items():
+    info = torch.finfo(dtype)
+    print(f"{name:<9}  1 + {info.eps:.2e}   {info.max:.2e}     {info.smallest_normal * info.eps:.1e}")
+
+# %% [markdown]
+# What becomes of $1 + 10^{-3}$ and of $10^{-8}$? Work it out before you run the cell. In bfloat16 the numbers next to 1 are 1 and 1 + 2⁻⁷ = 1.0078; 1.001 is nearer to 1. In float16 the step is
+# 2⁻¹⁰ = 0.00098, so 1.001 becomes 1.00098. And $10^{-8}$? Float16's smallest number is 2⁻²⁴, about $6 \cdot 10^{-8}$. Less than half of that becomes 0.
+
+# %%
+for number in (1 + 1e-3, 1e-8, 70_000.0):
+    shown = {name: torch.tensor(number, dtype=dtype).item() for name, (dtype, _) in FORMATS.items()}
+    print(f"{number:<8g}", {name: float(f"{value:.6g}") for name, value in shown.items()})
+assert torch.tensor(1 + 1e-3).bfloat16() == 1
+assert torch.tensor(1e-8).half() == 0 and torch.tensor(70_000.0).half() == math.inf
+
+# %% [markdown]
+# bfloat16 keeps the size of a number, to two or three digits. float16 keeps one digit more, but only of numbers that are neither small nor large.
+#
+# ### Exercise 3 · round to bfloat16 (★★☆, 15 min)
+#
+# Round any finite number to the nearest bfloat16, without torch. With the leading 1, which is not stored, it has **8 significant bits**. If a number lies exactly in the middle, take the neighbour whose last
+# bit is 0: that is what Python's `round` does too (`round(2.5)` is 2). Useful: `math.frexp(x)` gives a mantissa between 0.5 and 1 and the exponent of 2 that belongs to it; `math.ldexp(mantissa, exponent)`
+# puts them together again. You need not care for numbers near the limits of the format.
+
+
+# %% tags=["exercise"]
+def to_bfloat16(x: float) -> float:
+    """The bfloat16 nearest to x; from the middle, the even one."""
+    ### BEGIN SOLUTION
+    mantissa, exponent = math.frexp(x)  # x = mantissa · 2^exponent
+    return math.ldexp(round(mantissa * 2**8), exponent - 8)
+    ### END SOLUTION
+
+
+# %%
+check.to_bfloat16(to_bfloat16)
+
+# %% [markdown]
+# Where does training break with short numbers? In three places, and each has its cure. Micikevicius et al. (2018) found all three for float16.
+#
+# **1. Small updates vanish** (their section 3.1). A weight near 1 gets a thousand updates of 0.001 each. How far does it get?
+
+# %%
+for name, (dtype, _) in FORMATS.items():
+    weight = torch.tensor(1.0, dtype=dtype)
+    for _ in range(1000):
+        weight += torch.tensor(1e-3, dtype=dtype)
+    print(f"{name:<9} {weight.item():.2f}")
+    assert name != "bfloat16" or weight == 1
+
+# %% [markdown]
+# In bfloat16 the weight does not move at all: 1.001 is 1. The cure: **master weights** in float32. The optimiser works on those, and the products use a rounded copy.
+#
+# **2. Long sums stall** (section 3.3). A product of matrices is a sum of many terms. Add 1 to a bfloat16 again and again:
+
+# %%
+so_far = torch.tensor(0.0, dtype=torch.bfloat16)
+for _ in range(4096):
+    so_far += 1
+ones = torch.ones(4096, dtype=torch.bfloat16)
+print("added in bfloat16:", so_far.item(), "  as a product of bfloat16 vectors:", (ones @ ones).item())
+assert so_far == 256 and ones @ ones == 4096
+
+# %% [markdown]
+# It gets stuck at 256, because 257 needs nine bits. Yet the product is right: the units multiply short numbers and **add in float32**. What adds up many numbers and is no
+# product, such as LayerNorm and the loss, stays in float32 altogether.
+#
+# Master weights in float32, products in 16 bits, sums in float32: that is **mixed precision**. In PyTorch a context called autocast sees to it. This is the package's own wrapper:
+
+
+# %% tags=["package:minigpt.runtime.autocast"]
+def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[None]:
+    """Mixed precision (Micikevicius et al. 2018): weights stay in float32, matrix products run in `precision`."""
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, precision))
+
+
+# %%
+cpu = torch.device("cpu")
+layer, activations = nn.Linear(64, 8), torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+with autocast(cpu, "bfloat16"):
+    automatic = layer(activations)
+rounded = [tensor.bfloat16().float() for tensor in (activations, layer.weight, layer.bias)]
+by_hand = (rounded[0] @ rounded[1].T + rounded[2]).bfloat16()  # added up in float32, then rounded again
+automatic.float().sum().backward()
+assert layer.weight.grad is not None
+print(f"weight {layer.weight.dtype}, result {automatic.dtype}, gradient of the weight {layer.weight.grad.dtype}")
+torch.testing.assert_close(automatic, by_hand, rtol=2**-7, atol=1e-3)  # within the last bit
+assert (layer.weight.dtype, automatic.dtype, layer.weight.grad.dtype) == (torch.float32, torch.bfloat16, torch.float32)
+
+# %% [markdown]
+# **3. Small gradients vanish** (section 3.2). The loss is a mean over all tokens of the batch, so each token's share of the gradient is tiny. Here 64 tokens of a batch of 524,288 (512 texts of
+# 1,024, the size with which GPT-2 was trained) go through a small GPT, forward and backward. We look at the gradient where it starts, at the logits, and where it ends, at the parameters.
+
+# %%
+tokens_in_batch = 512 * 1024
+torch.manual_seed(0)
+small_gpt = GPT(GPTConfig(vocab_size=256, context_length=32, n_layers=2, n_heads=2, d_model=32))
+text = torch.randint(256, (2, 33), generator=torch.Generator().manual_seed(0))
+inputs, targets = text[:, :-1], text[:, 1:]
+
+
+def gradients(precision: Precision, scale: float) -> tuple[Tensor, Tensor]:
+    """Of the logits, and of all parameters; the loss is multiplied by `scale`, the parameters' gradient divided by it."""
+    small_gpt.zero_grad()
+    with autocast(cpu, precision):
+        logits = small_gpt(inputs)
+    logits.retain_grad()
+    (scale * next_token_loss(logits, targets, tokens_in_batch)).backward()
+    assert logits.grad is not None
+    of_parameters = torch.cat([p.grad.flatten() for p in small_gpt.parameters() if p.grad is not None])
+    return logits.grad, of_parameters.double() / scale
+
+
+_, exact = gradients("float32", 1)
+error: dict[tuple[Precision, float], float] = {}
+trials: list[tuple[Precision, float]] = [("float16", 1.0), ("float16", 2.0**16), ("bfloat16", 1.0)]
+print("                        zeros at the logits   zeros at the parameters   error of the gradient")
+for precision, scale in trials:
+    of_logits, of_parameters = gradients(precision, scale)
+    error[precision, scale] = float((of_parameters - exact).norm() / exact.norm())
+    zeros = [(gradient == 0).double().mean().item() for gradient in (of_logits, of_parameters)]
+    print(f"{precision:<9} scale {scale:<6g} {zeros[0]:20.1%} {zeros[1]:25.0%} {error[precision, scale]:23.1g}")
+    assert (zeros[0] > 0.99) == ((precision, scale) == ("float16", 1.0))
+
+# %% [markdown]
+# In float16 all gradients at the logits vanish except one in 256: that of the token which really came. The rest of the backward pass builds on these zeros, and in the
+# end the error is half as long as the gradient itself.
+#
+# The cure costs nothing: multiply the **loss** by 2¹⁶ before the backward pass. By the chain rule every gradient grows by the same factor, out of the reach of the zeros. Divide by it before the optimiser looks. In
+# bfloat16 the exponents are those of float32, and nothing needs to be scaled.
+#
+# <div class="alert alert-warning">
+# <b>You may have read</b> that bfloat16 is less precise than float16 and therefore worse. The first half is true: its error above is several times that of a well-scaled float16. But an error of a few thousandths, in a
+# gradient that depends on the luck of the batch anyway, does little harm, and a vanished gradient does much. What training needs is range. Kalamkar et al. (2019) trained networks of many kinds in bfloat16 to the same results as in float32,
+# without changing a hyperparameter.
+# </div>
+
+# %%
+coarser = error["bfloat16", 1.0] / error["float16", 2.0**16]
+print("bfloat16 is coarser than scaled float16:", 3 < coarser < 20)
+print("but far better than float16 without scale:", error["float16", 1.0] > 50 * error["bfloat16", 1.0])
+assert 3 < coarser < 20 and error["float16", 1.0] > 50 * error["bfloat16", 1.0]
+
+# %% [markdown]
+# ### Exercise 4 · the loss scale (★★☆, 10 min)
+#
+# How large should the scale be? As large as possible, but so that nothing overflows: an infinite gradient would ruin every weight. So the trainer looks for it while it trains. It starts high. If a step's gradient
+# is not finite, the step is **skipped** and the scale **halved**. After every 2,000 good steps without a skip it is **doubled**. Write the rule. `good_steps` counts the good steps since the last skip.
+
+
+# %% tags=["exercise"]
+def next_scale(scale: float, good_steps: int, finite: bool) -> tuple[float, int]:
+    """The scale and the count after a step whose gradient was finite, or not."""
+    ### BEGIN SOLUTION
+    if not finite:
+        return scale / 2, 0
+    good_steps += 1
+    return (scale * 2 if good_steps % 2000 == 0 else scale), good_steps
+    ### END SOLUTION
+
+
+# %%
+check.next_scale(next_scale)
+
+# %% [markdown]
+# The package's trainer follows it. Start it with too large a scale, and it works its way down (`updated` says whether the step changed the model):
+
+# %%
+tokenizer = storyteller_tokenizer()
+shape = GPTConfig(vocab_size=tokenizer.vocab_size, context_length=192, n_layers=1, n_heads=2, d_model=16)
+recipe = TrainConfig(max_steps=8, batch_size=1, precision="float16", threads=1)
+trainer = Trainer(shape, recipe, StoryData(tokenizer, context_length=192, held_out=1))
+trainer.loss_scale = 2.0**20
+story: list[tuple[float, bool]] = []
+for _ in range(6):
+    scale = trainer.loss_scale
+    story.append((scale, trainer.train_step().updated))
+    print(f"scale 2^{math.log2(scale):.0f}  updated: {story[-1][1]}")
+assert not story[0][1] and story[-1][1]
+assert all(after == (before if updated else before / 2) for (before, updated), (after, _) in itertools.pairwise(story))
+
+# %% [markdown]
+# A few steps are lost, and no weight is spoiled. (PyTorch has the same rule in `torch.amp.GradScaler`.) On a GPU with units for bfloat16 the trainer takes bfloat16, and all this sleeps.
+
+# %% [markdown]
+# ## What has to fit
+#
+# The memory of a GPU is on it for good, and when a step needs one byte more, it ends with an error. So predict before you rent. Lesson 8 found, for float32:
+#
+# - weights 4 bytes a parameter, gradients 4, AdamW's two means 8: **16 bytes a parameter**;
+# - what is kept for the backward pass, for each token: $16 d + 4 + h$ numbers in each block, $2d + 2$ after the last, and $V$ for the loss.
+#
+# When is the peak? Not at the end. At the end of the backward pass all gradients are there, but the activations are gone. At its beginning all activations are there, and no gradient yet. Just then the
+# loss begins to send back gradients: beside the table of $B \times T \times V$ numbers that was kept, one comes into softmax's backward and one goes out.
+#
+# In mixed precision the inputs of the products are kept with 2 bytes: $14 d$ of the $16 d$ in each block (the other $2d$ are the inputs of the LayerNorms, float32), and a rounded copy of each matrix as well.
+
+
+# %%
+def predicted(config: GPTConfig, B: int, T: int, precision: Precision) -> dict[str, int]:
+    """Bytes at the start of the backward pass; fused attention, d_ff = 4 d_model."""
+    d, h, L, V = config.d_model, config.n_heads, config.n_layers, config.vocab_size
+    short = 4 if precision == "float32" else 2
+    return {
+        "weights": 4 * parameter_count(config),
+        "AdamW's means": 8 * parameter_count(config),
+        "rounded copies": 0 if precision == "float32" else 2 * (12 * L * d * d + V * d),
+        "activations": B * T * (L * (14 * d * short + (2 * d + 4 + h) * 4) + d * short + (d + 2) * 4),
+        "loss": 3 * 4 * B * T * V,  # kept, coming in, going out: in float32, whatever the products run in
+    }
+
+
+TWO: tuple[Precision, ...] = ("float32", "bfloat16")
+for precision in TWO:
+    ledger = predicted(gpt2, B, T, precision)
+    print(f"GPT-2, {B} × {T:,} tokens, {precision}: {sum(ledger.values()) / 1e9:.1f} GB")
+    print("   ", ", ".join(f"{name} {count / 1e9:.2f}" for name, count in ledger.items()))
+
+# %% [markdown]
+# Is it true? We need an allocator to compare with. A GPU has one; for the CPU we write one that watches. It adds up the memory of each tensor when it first appears, and takes it off when the memory is freed.
+
+
+# %%
+class Memory(TorchDispatchMode):
+    """Follows the bytes that tensors hold, after every operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held, self.known, self.history = 0, set[int](), list[int]()
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        for tensor in tensors(result):
+            memory = tensor.untyped_storage()  # several tensors may share one
+            if memory._cdata not in self.known:
+                self.known.add(memory._cdata)
+                self.held += memory.nbytes()
+                weakref.finalize(memory, self.freed, memory._cdata, memory.nbytes())
+        self.history.append(self.held)
+        return result
+
+    def freed(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.held -= size
+
+
+class Step(NamedTuple):
+    """The books of one step of training."""
+
+    kernels: list[Kernel]
+    history: list[int]
+
+
+class Settings(NamedTuple):
+    """What the rungs of the ladder differ in."""
+
+    precision: Precision
+    attend: Callable[..., Tensor]
+    fused_adamw: bool
+
+
+def watch_a_step(config: GPTConfig, B: int, T: int, settings: Settings, pretend: bool) -> Step:
+    """One step, forward, backward, AdamW; if we pretend, nothing is computed."""
+    with FakeTensorMode() if pretend else contextlib.nullcontext(), Memory() as memory:
+        model = GPT(config)
+        for block in model.blocks:
+            block.attention.fused_attention = settings.attend  # type: ignore[union-attr]
+        optimizer = torch.optim.AdamW(model.parameters(), foreach=False, fused=settings.fused_adamw)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()  # the first step makes AdamW's means
+        optimizer.zero_grad()
+        ids = torch.zeros(B, T, dtype=torch.long)
+        memory.history.clear()
+        with Traffic() as traffic:
+            with autocast(cpu, settings.precision):
+                logits = model(ids)
+            loss = next_token_loss(logits, ids, ids.numel())
+            del logits
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return Step(traffic.kernels, memory.history)
+
+
+trial = GPTConfig(vocab_size=2048, context_length=128, n_layers=3, n_heads=4, d_model=64)
+for precision in TWO:
+    real, pretended = (
+        watch_a_step(trial, 4, 128, Settings(precision, fused, True), pretend) for pretend in (False, True)
+    )
+    guess, peak = sum(predicted(trial, 4, 128, precision).values()), max(real.history)
+    print(f"{precision:<9} predicted {guess:,} bytes, real peak {peak:,}, pretended {max(pretended.history):,}")
+    assert max(real.history) == max(pretended.history) and real.kernels == pretended.kernels
+    assert abs(guess / peak - 1) < 1e-3
+
+# %% [markdown]
+# The prediction is right to a thousandth, and a pretended step has the very same books as a real one. So now GPT-2, whole, pretended on your laptop: three steps, as they stand on three rungs of our ladder.
+
+# %%
+rungs = {
+    "naive float32": Settings("float32", by_formula, False),
+    "bfloat16 autocast": Settings("bfloat16", by_formula, False),
+    "fused attention": Settings("bfloat16", fused, False),
+}
+steps = {name: watch_a_step(gpt2, B, T, settings, pretend=True) for name, settings in rungs.items()}
+for name, step in steps.items():
+    print(f"{name:<18} peak {max(step.history) / 1e9:5.1f} GB, at the end {step.history[-1] / 1e9:.2f} GB")
+peak = max(steps["fused attention"].history)
+assert abs(sum(predicted(gpt2, B, T, "bfloat16").values()) / peak - 1) < 1e-3
+
+
+def thinned(history: list[int], windows: int = 120) -> tuple[Sequence[float], Sequence[float]]:
+    """How far the step has come, and the most GB held in each of so many windows."""
+    edges = [len(history) * i // windows for i in range(windows + 1)]
+    most = [max(history[start:end]) / 1e9 for start, end in itertools.pairwise(edges)]
+    return [(i + 0.5) / windows for i in range(windows)], [round(gigabytes, 2) for gigabytes in most]
+
+
+lines = {name: thinned(step.history) for name, step in steps.items()}
+plots.curves(lines, "part of the step's operations", "GB held", markers=False)
+
+# %% [markdown]
+# The line climbs through the forward pass, peaks where the loss turns round, and falls while the backward pass uses up what was kept. With fused attention, most of the peak is the loss: three tables of 16,384 × 50,257 numbers. The long
+# flat end of all three is the optimiser's loop: more than a thousand small operations that hold nothing new.
+#
+# What can you do when it does not fit? Take fewer sequences at a time and add up the gradients of several **micro-batches** (`--accumulate`; lesson 10's trainer gets the same gradient). Or compute some activations twice, as PaLM did.
+# Do not shrink the micro-batch more than you must: the products get small, and slide down the slope.
+#
+# If you have a GPU, its own allocator is asked here:
+
+# %% tags=["nbval-ignore-output"]
+if device.type == "cuda":
+    on_gpu = GPT(gpt2).to(device)
+    optimizer = torch.optim.AdamW(on_gpu.parameters(), fused=True)
+    ids = torch.zeros(4, T, dtype=torch.long, device=device)
+    for _ in range(2):  # the first step makes AdamW's means
+        torch.cuda.reset_peak_memory_stats()
+        with autocast(device, "bfloat16"):
+            logits = on_gpu(ids)
+        loss = next_token_loss(logits, ids, ids.numel())
+        del logits
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    guess = sum(predicted(gpt2, 4, T, "bfloat16").values())
+    allocated = torch.cuda.max_memory_allocated()
+    print(f"predicted {guess / 1e9:.2f} GB, allocated {allocated / 1e9:.2f} GB, the libraries' work space included")
+    del on_gpu, optimizer, loss
+else:
+    print("no GPU here")
+
+# %% [markdown]
+# ## The ladder
+#
+# Everything is ready. Seven changes, one after the other:
+#
+# | | rung | what it changes in the machine |
+# | --- | --- | --- |
+# | 0 | naive float32 | attention by formula, AdamW as a loop, every operation a kernel; products on the ordinary units |
+# | 1 | TF32 | products of float32 numbers go to the matrix units, which round the inputs to 10 bits of fraction; bytes stay |
+# | 2 | bfloat16 autocast | matrix units at twice that speed; the inputs of products have half the bytes |
+# | 3 | fused attention | the $T \times T$ tables never leave the chip: fewer bytes, fewer kernels, less memory |
+# | 4 | fused AdamW | over a thousand launches become two |
+# | 5 | `torch.compile` | element-by-element operations ride along with their neighbours: fewer kernels, fewer bytes |
+# | 6 | padded vocabulary | 50,257 → 50,304: no more work that counts, but a shape that the fast kernels like |
+# | 7 | twice the micro-batch | larger products; the price of launches and of the optimiser is shared by more tokens |
+#
+# The last but one looks like a joke. Why would *more* columns be faster? The matrix units work on tiles, and the chip fetches 16 bytes at a time, from places that are multiples of 16 bytes.
+
+# %%
+for columns in (50_257, 50_304):
+    print(f"{columns:,} columns = 64 · {columns / 64:g}; a row has {2 * columns:,} bytes = 16 · {2 * columns / 16:g}")
+
+# %% [markdown]
+# With 50,257 columns every row but the first begins askew, and a library has to fall back on slower kernels or on padding of its own. The 47 extra tokens never occur; the model learns to give them nothing.
+#
+# ### What the books say
+#
+# For the rungs that consist of plain operations we can go through the books kernel by kernel. On the data sheet's H100 a kernel takes at least the time of its FLOPs or of its bytes, whichever is longer. Add them up: that is what the **roofline predicts**. It knows
+# nothing of launches, caches and real kernels (and on a GPU, autocast computes softmax in float32, which moves more on rung 2). It is a prediction, not a measurement, and it is there to be compared with one.
+
+
+# %%
+def roofline_seconds(kernels: list[Kernel], peak: float) -> float:
+    return sum(max(kernel.flops / peak, kernel.bytes / BANDWIDTH) for kernel in kernels)
+
+
+steps["fused AdamW"] = watch_a_step(gpt2, B, T, Settings("bfloat16", fused, True), pretend=True)
+predictions: dict[str, float] = {}
+print("                     kernels   GB moved   peak GB   roofline: ms   tokens/s     MFU")
+for rung, books, kind in (
+    ("naive float32", "naive float32", "float32"), ("TF32", "naive float32", "TF32"),
+    ("bfloat16 autocast", "bfloat16 autocast", "bfloat16"), ("fused attention", "fused attention", "bfloat16"),
+    ("fused AdamW", "fused AdamW", "bfloat16"),
+):  # fmt: skip
+    step = steps[books]
+    needed = roofline_seconds(step.kernels, PEAK[kind])
+    predictions[rung] = B * T / needed
+    utilisation = predictions[rung] * flops_per_token(gpt2, T) / PEAK["bfloat16"]  # one yardstick for all rungs
+    print(
+        f"{rung:<18} {len(step.kernels):9,} {total(step.kernels)[1] / 1e9:10.1f} "
+        f"{max(step.history) / 1e9:9.1f} {1000 * needed:14.1f} {predictions[rung]:10,.0f} {utilisation:7.1%}"
+    )
+products = total(steps["fused AdamW"].kernels)[0] / PEAK["bfloat16"]
+utilisation = B * T * flops_per_token(gpt2, T) / PEAK["bfloat16"] / products
+print(f"products alone, all else for nothing: {1000 * products:.1f} ms, MFU {utilisation:.0%}")
+assert list(predictions.values()) == sorted(predictions.values())
+
+# %% [markdown]
+# Read it from above. The first two rungs look alike in the books, and not on the clock: TF32 moves the same bytes, but its products run several times faster. bfloat16 and fused attention cut the bytes. The fused optimiser changes little but the number of launches, which this
+# prediction does not see. And of what is left, most is still traffic. There `torch.compile` comes in; no bookkeeping from outside can tell what it will do, so it has to be measured. The last line is the end of the ladder: faster than the
+# products alone no step can be. (Even then MFU stays below 100%, because the backward pass of fused attention computes the scores a second time.)
+#
+# ### On your device
+#
+# The whole ladder is one command, and the same program runs on any device. First the CPU and the device must agree, on a gradient and on the losses of a few steps. Then it goes up rung by rung, and each must agree with the first
+# before it is timed: a step that forgets the causal mask is fast as well. Here it runs on your device, without the rungs that compile. (With a GPU it takes GPT-2, otherwise a small model.)
+
+# %% tags=["nbval-ignore-output"]
+ROOT = Path(minigpt.__file__).parents[1]
+with tempfile.TemporaryDirectory() as folder:
+    name = "gpt2" if device.type == "cuda" else "storyteller"
+    options = ["--device", device.type, "--preset", name, "--micro-batch", "2", "--steps", "2"]
+    options += ["--no-compile", "--no-transformers", "--out", str(Path(folder, "ladder.json"))]
+    run = subprocess.run([sys.executable, "-m", "benchmarks.gpu", *options], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    own = json.loads(Path(folder, "ladder.json").read_text())
+first = own["rungs"][0]["tokens_per_second"]
+for rung in own["rungs"]:
+    print(f"{rung['name']:<18} {rung['tokens_per_second'] / first:5.1f} times as fast as the first")
+
+# %%
+print("CPU and device agree:", own["check"]["gradient_difference"] < 1e-3)
+print("and so do all rungs:", all(rung.get("gradient_difference", 0) < 0.05 for rung in own["rungs"]))
+assert own["check"]["gradient_difference"] < 1e-3
+
+# %% [markdown]
+# On a CPU the ladder is short. A small model has little to fuse, and without units for bfloat16 the third rung is a step down. TF32 does nothing there: how far its line is from 1.0 tells how far to trust so short a
+# measurement.
+#
+# ### On a data-centre GPU
+#
+# What counts is GPT-2 at 1,024 tokens on a real data-centre GPU. Its figures stand in `benchmarks/results/gpu.json`, with the device, the versions and the command that made them, or they do not exist. We print what is there.
+
+
+# %%
+def measured_ladder(path: Path) -> Figure | None:
+    """The measured ladder beside the predicted one, drawn; without a file, what would make it."""
+    if not path.exists():
+        print("Nobody has run the ladder on a GPU yet. On a machine with one, this fills it in eight minutes:")
+        print("    python -m benchmarks.gpu")
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    print(f"{found['device']}, driver {found['driver']}, torch {found['torch']}, {found['date']}: {found['command']}")
+    print("                            micro-batch   tokens/s   predicted     MFU    peak GB")
+    for rung in found["rungs"] + found["others"]:
+        guess = f"{predictions[rung['name']]:,.0f}" if rung["name"] in predictions and rung["micro_batch"] == B else ""
+        utilisation = f"{rung['mfu']:.1%}" if rung["mfu"] else ""
+        print(
+            f"{rung['name']:<28} {rung['micro_batch']:10} {rung['tokens_per_second']:10,.0f} {guess:>11} "
+            f"{utilisation:>7} {rung['peak_memory'] / 1e9:10.1f}"
+        )
+    steps_up = list(range(len(found["rungs"])))
+    speeds: dict[str, tuple[Sequence[float], Sequence[float]]] = {
+        "the ladder": (steps_up, [round(rung["tokens_per_second"]) for rung in found["rungs"]])
+    }
+    for other in found["others"]:
+        speeds[other["name"]] = (steps_up, [round(other["tokens_per_second"])] * len(steps_up))
+    return plots.curves(speeds, "rung, in the order of the table", "tokens per second", log="y")
+
+
+measured_ladder(ROOT / "benchmarks" / "results" / "gpu.json")
+
+# %% [markdown]
+# ## Doing it
+#
+# On a machine with a GPU the package takes the upper rungs by itself: bfloat16 where the device has units for it, fused attention, fused AdamW, `torch.compile`, batches that are made and copied while the GPU works. `minigpt doctor` says what it found, and each line of
+# `metrics.jsonl` has tokens per second, MFU and the peak of the memory.
+#
+# ```
+# minigpt data prepare texts/*.jsonl --out tokens
+# minigpt train --preset gpt2 --data tokens --out run
+# ```
+#
+# Three things you still choose yourself. The padded vocabulary: give `GPTConfig(vocab_size=50_304)` to a `Trainer` of your own. The micro-batch (`--batch-size` over `--accumulate`): as large as the memory allows; you can predict that now. And the precision, if you have an older GPU: there it will be float16, with the loss scale you wrote.
+
+# %% [markdown]
+# ## What to remember
+#
+# 1. A task with *I* FLOPs per byte runs at min(peak, *I* · bandwidth) at most. Large products are limited by arithmetic; everything else in a GPT by bytes.
+# 2. The remedies: fewer bytes (fusion), shorter numbers (bfloat16), fewer kernels (fused optimiser, compile), larger products (micro-batch, friendly shapes).
+# 3. bfloat16 has float32's range and 8 significant bits. float16 has 11, and loses small gradients: scale the loss. Weights and sums stay in float32.
+# 4. MFU is tokens per second times the model's FLOPs per token over the dense peak. Ask for the formula and the peak; a busy GPU is not a well used one.
+# 5. Memory peaks where the loss turns round: weights and AdamW's means (12 bytes a parameter), the activations, and three tables of B · T · V for the loss.
+
+# %% [markdown]
+# ## Primary sources
+#
+# - Williams, Waterman, Patterson 2009, Roofline: An Insightful Visual Performance Model for Multicore Architectures (https://doi.org/10.1145/1498765.1498785)
+# - Micikevicius et al. 2018, Mixed Precision Training, section 3 (https://arxiv.org/abs/1710.03740)
+# - Kalamkar et al. 2019, A Study of BFLOAT16 for Deep Learning Training (https://arxiv.org/abs/1905.12322)
+# - Ivanov et al. 2021, Data Movement Is All You Need: A Case Study on Optimizing Transformers (https://arxiv.org/abs/2007.00072)
+# - Mishra et al. 2021, Accelerating Sparse Deep Neural Networks (https://arxiv.org/abs/2104.08378)
+# - Dao et al. 2022, FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness (https://arxiv.org/abs/2205.14135)
+# - Chowdhery et al. 2022, PaLM: Scaling Language Modeling with Pathways, section 4 and appendix B (https://arxiv.org/abs/2204.02311)
+# - NVIDIA, H100 Tensor Core GPU, specifications and their footnote on sparsity (https://www.nvidia.com/en-us/data-center/h100/)
+# - NVIDIA, NVML API Reference Guide, nvmlUtilization_t: what «GPU utilization» is (https://docs.nvidia.com/deploy/nvml-api/structnvmlUtilization__t.html)
+# - NVIDIA, Matrix Multiplication Background User's Guide, on shapes (https://docs.nvidia.com/deeplearning/performance/dl-performance-matrix-multiplication/index.html)
+# - Google Cloud, TPU v4: the peak of a chip (https://docs.cloud.google.com/tpu/docs/v4)
+#
+# **Next** · [Lesson 12 · Many GPUs](12_many_gpus.ipynb)
