@@ -220,7 +220,8 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"there is no data set and no file called {str(path)!r}; named data sets: stories, shakespeare"
+            f"there is no data set and no file called {str(path)!r}; named data sets: stories, shakespeare. "
+            "`minigpt data prepare FILE... --out FOLDER` makes token shards of large texts (FineWeb-Edu's .jsonl)"
         ) from None
     except IsADirectoryError:
         raise InputError(f"{str(path)!r} is a folder; give the path of one text file") from None

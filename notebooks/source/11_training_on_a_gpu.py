@@ -986,7 +986,7 @@ def measured_ladder(path: Path) -> Figure | None:
     }
     for other in found["others"]:
         speeds[other["name"]] = (steps_up, [round(other["tokens_per_second"])] * len(steps_up))
-    return plots.curves(speeds, "rung, in the order of the table", "tokens per second", log="y")
+    return plots.curves(speeds, "rung, in the order of the table", "tokens per second")
 
 
 measured_ladder(ROOT / "benchmarks" / "results" / "gpu.json")
