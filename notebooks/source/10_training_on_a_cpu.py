@@ -375,7 +375,7 @@ assert races["muon"][-1]["loss"] < races["adamw"][-1]["loss"]
 storyteller = preset("storyteller")
 model_config = replace(storyteller.model, vocab_size=V, n_layers=2, d_model=128)
 recipe = replace(
-    storyteller.train, max_steps=2400, learning_rate=2e-2, warmup_steps=50, eval_every=400, save_every=800, threads=1
+    storyteller.train, max_steps=1900, learning_rate=2e-2, warmup_steps=50, eval_every=400, save_every=800, threads=1
 )
 size = sum(parameter.numel() for parameter in GPT(model_config).parameters())
 print(f"{size:,} parameters, {recipe.max_steps} steps of {recipe.batch_size} stories, {recipe.optimizer}")
