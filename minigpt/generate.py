@@ -1,17 +1,24 @@
 """Writing with the model: from logits to a distribution, from a distribution to a token, token after token."""
 
+import codecs
 import math
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from minigpt.config import InputError
-from minigpt.kv_cache import KVCache
+from minigpt.decoding import Decoding, check_finite, last_logits
 from minigpt.model import GPT
+from minigpt.tokenizer import BPETokenizer, Tokenizer
+
+CHECK_EVERY = 16
+"""Steps between two looks at which texts have ended, on a GPU: it would otherwise wait for the host at each token."""
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
@@ -34,6 +41,15 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     outside = before >= p  # from the most probable token to the least
     outside = outside.scatter(dim=-1, index=order, src=outside)  # in the vocabulary's order
     return logits.masked_fill(outside, -math.inf)
+
+
+def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Logits (B, V) in which tokens that the text has already are less probable (Keskar et al. 2019, section 4.1).
+
+    Of the tokens where seen (B, V) is True, positive logits are divided by the penalty, negative ones multiplied (the
+    paper divides both, which makes the negative ones more probable). Above 1 it discourages, 1 changes nothing.
+    """
+    return logits.where(~seen, torch.where(logits > 0, logits / penalty, logits * penalty))
 
 
 def distribution(
@@ -78,30 +94,21 @@ def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
     return torch.searchsorted(line, uniform[:, None] * line[:, -1:], right=True)[:, 0]
 
 
-def sample(
-    logits: Tensor,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """One token id for each row of the logits (B, V), drawn from `distribution`; temperature 0 is greedy."""
-    uniform = torch.rand(logits.size(0), dtype=torch.float64, device=logits.device, generator=generator)
-    return draw(distribution(logits, temperature, top_k, top_p), uniform)
+class Options(TypedDict, total=False):
+    """How tokens are chosen, and how that is computed; see `generate`."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    repetition_penalty: float
+    stop_token: int | None
+    seed: int | None
+    use_cache: bool
+    compile: bool
 
 
 def generate(
-    model: GPT,
-    prompt: list[int],
-    max_new_tokens: int,
-    *,
-    num: int = 1,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    stop_token: int | None = None,
-    seed: int | None = None,
-    use_cache: bool = True,
+    model: GPT, prompt: list[int], max_new_tokens: int, *, num: int = 1, **options: Unpack[Options]
 ) -> list[list[int]]:
     """Continue a prompt `num` times.
 
@@ -118,12 +125,15 @@ def generate(
         prompt: token ids, at least one, at most context_length.
         max_new_tokens: each sample ends after this many tokens, or before its stop token.
         num: how many samples.
-        temperature: as for `distribution`; 0 is greedy, and then all samples are the same.
-        top_k: as for `distribution`.
-        top_p: as for `distribution`.
-        stop_token: a sample ends where this token is drawn, which is not part of the result.
-        seed: 0 or more; None draws other samples every time.
-        use_cache: False computes everything anew for each token: the plain definition, and slow.
+        **options: all have a default.
+            temperature (1): as for `distribution`; 0 is greedy, and then all samples are the same.
+            top_k (None): as for `distribution`.
+            top_p (None): as for `distribution`.
+            repetition_penalty (1): as for `penalise_repetition`, for all tokens of the prompt and the text.
+            stop_token (None): a sample ends where this token is drawn, which is not part of the result.
+            seed (None): 0 or more; None draws other samples every time.
+            use_cache (True): False computes everything anew for each token: the plain definition, and slow.
+            compile (False): translate the decoding step with torch.compile; see `Decoding`.
 
     Returns:
         `num` lists of new token ids, without prompt and stop token.
@@ -131,29 +141,93 @@ def generate(
     Raises:
         InputError: listing everything that is wrong with the arguments; or if the logits are not finite.
     """
-    task = _Task(model, prompt, max_new_tokens, num, temperature, top_k, top_p, stop_token, seed, use_cache)
-    samples: list[list[int]] = [[] for _ in range(num)]
-    for new in _steps(task):
-        for i, token in new.items():
-            samples[i].append(token)
+    (samples,) = generate_batch(model, [prompt], max_new_tokens, num=num, **options)
+    return [sample.tokens for sample in samples]
+
+
+@dataclass
+class Sample:
+    """A continuation of a prompt."""
+
+    tokens: list[int] = field(default_factory=list)
+    """Without prompt and stop token."""
+    log_probabilities: list[float] = field(default_factory=list)
+    """Of each token, and last of the stop token if it came: in nats, as the model has them, which is before repetition
+    penalty, temperature, top-k and top-p. Their sum is the log-probability of the text."""
+
+
+def generate_batch(
+    model: GPT, prompts: list[list[int]], max_new_tokens: int, *, num: int = 1, **options: Unpack[Options]
+) -> list[list[Sample]]:
+    """Continue each of several prompts `num` times: for each prompt what `generate` would give for it alone.
+
+    Prompts of any lengths are written together, except where a text could outgrow the context: then only prompts of
+    equal length are. Arguments and errors are those of `generate`. With a seed, equal prompts get equal samples.
+    """
+    task = _Task(model, prompts, max_new_tokens, num, **options)
+    samples = [[Sample() for _ in range(num)] for _ in prompts]
+    lengths = [len(prompt) for prompt in prompts]
+    groups = [list(range(len(prompts)))]  # of prompts that are written together
+    if not task.use_cache or max(lengths) + max_new_tokens - 1 > model.config.context_length:
+        groups = [[i for i, n in enumerate(lengths) if n == length] for length in sorted(set(lengths))]
+    for group in groups:
+        for _ in _steps(task, [prompts[i] for i in group], [sample for i in group for sample in samples[i]]):
+            pass
     return samples
 
 
-def stream(
-    model: GPT,
-    prompt: list[int],
-    max_new_tokens: int,
-    *,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    stop_token: int | None = None,
-    seed: int | None = None,
-    use_cache: bool = True,
-) -> Iterator[int]:
+def stream(model: GPT, prompt: list[int], max_new_tokens: int, **options: Unpack[Options]) -> Iterator[int]:
     """The tokens of one sample, each as soon as it is drawn. Arguments, errors and tokens are those of `generate`."""
-    task = _Task(model, prompt, max_new_tokens, 1, temperature, top_k, top_p, stop_token, seed, use_cache)
-    return (new[0] for new in _steps(task))
+    task = _Task(model, [prompt], max_new_tokens, 1, **options)
+
+    def tokens() -> Iterator[int]:
+        sample = Sample()
+        for told, _ in enumerate(_steps(task, [prompt], [sample], check_every=1)):
+            yield from sample.tokens[told:]
+
+    return tokens()
+
+
+def stream_text(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
+    """The text of tokens piece by piece, whole characters only: `stream_text(stream(model, …), tokenizer)`.
+
+    A token is a piece of bytes and may end within a character of UTF-8; its beginning then waits for the rest. Joined,
+    the pieces are what the tokenizer's `decode` makes of all tokens.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    for token in tokens:
+        if isinstance(tokenizer, BPETokenizer):
+            piece = tokenizer.token_bytes(token)
+        else:
+            piece = tokenizer.decode([token]).encode()
+        if text := decoder.decode(piece):
+            yield text
+    if text := decoder.decode(b"", final=True):
+        yield text
+
+
+def prompt_problems(model: GPT, prompts: list[list[int]], stop_token: int | None) -> list[str]:
+    """What is wrong with prompts and a stop token, in words."""
+    vocab_size, context_length = model.config.vocab_size, model.config.context_length
+    if not all(isinstance(prompt, list) and all(isinstance(token, Integral) for token in prompt) for prompt in prompts):
+        return ["a prompt must be a list of token ids, as tokenizer.encode(text) and tensor.tolist() give"]
+    problems = [] if prompts else ["there is no prompt; give at least one"]
+    for i, prompt in enumerate(prompts):
+        the_prompt = "the prompt" if len(prompts) == 1 else f"prompt {i}"
+        if not prompt:
+            problems.append(f"{the_prompt} is empty; give at least one token, for example the one that starts a text")
+        if len(prompt) > context_length:
+            problems.append(
+                f"{the_prompt} has {len(prompt)} tokens, and the model's context holds {context_length}: "
+                f"shorten it, or pass its last {context_length} tokens"
+            )
+    given = [token for prompt in prompts for token in prompt] + ([] if stop_token is None else [stop_token])
+    if unknown := [token for token in given if not 0 <= token < vocab_size]:
+        problems.append(
+            f"token id {unknown[0]} is not in the vocabulary of {vocab_size} tokens (0 to {vocab_size - 1}): "
+            "use the tokenizer that the model was trained with"
+        )
+    return problems
 
 
 @dataclass(frozen=True)
@@ -161,33 +235,21 @@ class _Task:
     """The arguments of `generate`, checked."""
 
     model: GPT
-    prompt: list[int]
+    prompts: list[list[int]]
     max_new_tokens: int
-    num: int
-    temperature: float
-    top_k: int | None
-    top_p: float | None
-    stop_token: int | None
-    seed: int | None
-    use_cache: bool
+    num: int = 1
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float = 1.0
+    stop_token: int | None = None
+    seed: int | None = None
+    use_cache: bool = True
+    compile: bool = False
 
     def __post_init__(self) -> None:
-        vocab_size, context_length = self.model.config.vocab_size, self.model.config.context_length
-        problems = []
-        if not self.prompt:
-            problems.append("the prompt is empty; give at least one token, for example the one that starts a text")
-        if len(self.prompt) > context_length:
-            problems.append(
-                f"the prompt has {len(self.prompt)} tokens, and the model's context holds {context_length}: "
-                f"shorten it, or pass its last {context_length} tokens"
-            )
-        given = self.prompt if self.stop_token is None else [*self.prompt, self.stop_token]
-        unknown = [token for token in given if not 0 <= token < vocab_size]
-        if unknown:
-            problems.append(
-                f"token id {unknown[0]} is not in the vocabulary of {vocab_size} tokens (0 to {vocab_size - 1}): "
-                "use the tokenizer that the model was trained with"
-            )
+        vocab_size = self.model.config.vocab_size
+        problems = prompt_problems(self.model, self.prompts, self.stop_token)
         if self.max_new_tokens < 0:
             problems.append(f"max_new_tokens is {self.max_new_tokens}; it must be at least 0")
         if self.num < 1:
@@ -198,59 +260,106 @@ class _Task:
             problems.append(f"top_k is {self.top_k}; it must be between 1 and the vocabulary's size, {vocab_size}")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             problems.append(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+        if not 0 < self.repetition_penalty < math.inf:
+            problems.append(
+                f"repetition_penalty is {self.repetition_penalty}; it must be a positive number, 1 for none"
+            )
         if self.seed is not None and self.seed < 0:
             problems.append(f"seed is {self.seed}; it must be at least 0")
         if problems:
             raise InputError("cannot generate: " + "; ".join(problems))
 
 
-def _last_logits(model: GPT, ids: Tensor, cache: KVCache | None = None, position: int = 0) -> Tensor:
-    """What the model says after the last of ids (B, T): logits (B, V), without dropout."""
-    training = model.training
-    if training:
-        model.eval()
-    try:
-        logits: Tensor = model.output_head(model.hidden_states(ids, cache, position)[:, -1])
-        return logits
-    finally:
-        if training:
-            model.train()
+class _Rows:
+    """Samples that are written together, one in each row, and what choosing their next tokens takes."""
+
+    def __init__(self, task: _Task, prompts: list[list[int]], samples: list[Sample]) -> None:
+        self.task, self.samples = task, samples
+        device, longest = task.model.token_embedding.weight.device, max(map(len, prompts))
+        texts = [prompt for prompt in prompts for _ in range(task.num)]
+        self.ids = torch.tensor([[0] * (longest - len(text)) + text for text in texts], device=device)
+        self.log_probabilities: list[Tensor] = []  # of the tokens that no sample has yet: (B, 1) each
+        # All random numbers are drawn ahead, so that no step waits for them; from a generator for each sample, so that
+        # none moves another.
+        seeds = [secrets.randbits(64) if task.seed is None else task.seed for _ in prompts]
+        generators = [np.random.default_rng((seed, i)) for seed in seeds for i in range(task.num)]
+        uniform = np.stack([generator.random(task.max_new_tokens) for generator in generators])
+        self.uniform = torch.tensor(uniform, device=device)  # (B, max_new_tokens)
+        self.stopped = [False] * len(texts)
+        self.seen: Tensor | None = None  # (B, V): which tokens a text has
+        if task.repetition_penalty != 1:
+            self.seen = torch.zeros(len(texts), task.model.config.vocab_size, dtype=torch.bool, device=device)
+            for row, text in enumerate(texts):
+                self.seen[row, text] = True
+
+    def write(self, logits: Tensor, step: int) -> None:
+        """Choose the next token of each row; nothing here waits for a GPU."""
+        task = self.task
+        log_probabilities = logits.double().log_softmax(dim=-1)
+        if self.seen is not None:
+            logits = penalise_repetition(logits, self.seen, task.repetition_penalty)
+        if task.temperature == 0:
+            tokens = logits.argmax(dim=-1)  # (B,); what `distribution` and `draw` would find, sooner
+        else:
+            tokens = draw(distribution(logits, task.temperature, task.top_k, task.top_p), self.uniform[:, step])
+        # Only logits that are not numbers lead out of the vocabulary; `hand_out` tells.
+        tokens = tokens[:, None].clamp(max=logits.size(-1) - 1)
+        if self.seen is not None:
+            self.seen.scatter_(1, tokens, True)
+        self.ids = torch.cat([self.ids, tokens], dim=1)
+        self.log_probabilities.append(log_probabilities.gather(1, tokens))
+
+    def hand_out(self) -> list[int]:
+        """Give the samples what was written since the last time; return the rows that have not stopped."""
+        new = self.ids[:, -len(self.log_probabilities) :].tolist()
+        found = torch.cat(self.log_probabilities, dim=1)
+        check_finite(found)
+        log_probabilities, self.log_probabilities = found.tolist(), []
+        for row, (sample, tokens) in enumerate(zip(self.samples, new, strict=True)):
+            if not self.stopped[row]:
+                self.stopped[row] = self.task.stop_token in tokens
+                n = tokens.index(self.task.stop_token) if self.stopped[row] else len(tokens)
+                sample.tokens += tokens[:n]
+                sample.log_probabilities += log_probabilities[row][: n + 1]
+        return [row for row, stopped in enumerate(self.stopped) if not stopped]
+
+    def keep(self, rows: list[int]) -> None:
+        """Go on with these rows."""
+        self.ids, self.uniform = self.ids[rows], self.uniform[rows]
+        self.samples = [self.samples[row] for row in rows]
+        self.stopped = [False] * len(rows)
+        if self.seen is not None:
+            self.seen = self.seen[rows]
 
 
 @torch.inference_mode()
-def _steps(task: _Task) -> Iterator[dict[int, int]]:
-    """For each step, {sample: its new token} for the samples that have not stopped."""
-    model, context_length = task.model, task.model.config.context_length
-    device, dtype = model.token_embedding.weight.device, model.token_embedding.weight.dtype
-    seed = secrets.randbits(64) if task.seed is None else task.seed
-    generators = [np.random.default_rng((seed, i)) for i in range(task.num)]  # so that no sample moves another
-    cache = KVCache(model.config, task.num, device=device, dtype=dtype) if task.use_cache else None
-    cached = 0  # tokens of each row that the cache holds
-    ids = torch.tensor([task.prompt], device=device)  # (1, T): the samples share the prompt, so it is read once
-    rows = list(range(task.num))  # the sample that each row of the batch belongs to
-    stopped: set[int] = set()
+def _steps(
+    task: _Task, prompts: list[list[int]], samples: list[Sample], check_every: int | None = None
+) -> Iterator[None]:
+    """Fill the samples; a pause after each time that they have grown."""
+    rows, model = _Rows(task, prompts, samples), task.model
+    if check_every is None:
+        check_every = 1 if rows.ids.device.type == "cpu" else CHECK_EVERY
+        if task.stop_token is None:
+            check_every = task.max_new_tokens
+    decoding = None
+    if task.use_cache:
+        decoding = Decoding(model, prompts, task.num, task.max_new_tokens, compile=task.compile)
     for step in range(task.max_new_tokens):
-        if ids.size(1) > context_length:
-            cache = None  # from here on, every token moves to another position at every step
-        if cache is not None:
-            logits = _last_logits(model, ids[:, cached:], cache, cached)  # first the prompt, then one token each step
-            cached = ids.size(1)
+        if rows.ids.size(1) > model.config.context_length:
+            decoding = None  # from here on, every token moves to another position at every step
+        if decoding is None:
+            logits = last_logits(model, rows.ids[:, -model.config.context_length :])
         else:
-            logits = _last_logits(model, ids[:, -context_length:])
-        if step == 0 and not logits.isfinite().all():
-            raise InputError("the model's logits are not finite: its training has diverged; use an earlier checkpoint")
-        probabilities = distribution(logits, task.temperature, task.top_k, task.top_p).expand(len(rows), -1)
-        uniform = torch.tensor([generators[i].random() for i in rows], dtype=torch.float64, device=device)
-        tokens = draw(probabilities, uniform)  # (len(rows),)
-        ids = torch.cat([ids.expand(len(rows), -1), tokens[:, None]], dim=1)
-        drawn = dict(zip(rows, tokens.tolist(), strict=True))
-        stopped.update(i for i, token in drawn.items() if token == task.stop_token)
-        new = {i: token for i, token in drawn.items() if i not in stopped}
-        if not new:
-            return
-        yield new
-        if len(new) <= 0.75 * len(rows):  # drop stopped rows, but not at every stop: it copies the cache
-            keep = [row for row, i in enumerate(rows) if i in new]
-            ids, rows = ids[keep], [rows[row] for row in keep]
-            if cache is not None:
-                cache.keep(keep, cached)
+            logits = decoding.step(rows.ids[:, -1:]) if step else decoding.prefill()
+        rows.write(logits, step)
+        if (step + 1) % check_every == 0 or step + 1 == task.max_new_tokens:
+            going = rows.hand_out()
+            yield
+            if not going:
+                return
+            # Drop rows that have stopped, but not at every stop: it copies the cache. A compiled step has one shape.
+            if len(going) <= 0.75 * len(rows.stopped) and not task.compile:
+                rows.keep(going)
+                if decoding is not None:
+                    decoding.keep(going)

@@ -1,5 +1,7 @@
 """The key-value cache: what attention has computed for earlier tokens, kept so that a new token costs one step."""
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ class KVCache:
     The caller owns the position: it says where the new tokens stand, and no layer moves a hidden counter. Positions
     must be written in order, because a place that was never written holds arbitrary numbers.
 
-    Memory: 2 * n_layers * batch_size * context_length * d_model numbers.
+    Memory: 2 * n_layers * batch_size * length * d_model numbers.
     """
 
     def __init__(
@@ -23,11 +25,13 @@ class KVCache:
         config: GPTConfig,
         batch_size: int,
         *,
+        length: int | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        # (n_layers, B, h, context_length, head_size)
-        shape = (config.n_layers, batch_size, config.n_heads, config.context_length, config.head_size)
+        """Room for `batch_size` sequences of `length` tokens; by default context_length."""
+        # (n_layers, B, h, length, head_size)
+        shape = (config.n_layers, batch_size, config.n_heads, length or config.context_length, config.head_size)
         self.keys = torch.empty(shape, device=device, dtype=dtype)
         self.values = torch.empty(shape, device=device, dtype=dtype)
 
@@ -36,8 +40,8 @@ class KVCache:
 
         Args:
             layer: the layer they belong to.
-            keys: (B, h, T, head_size). B is the cache's batch size, or 1: then every sequence of the cache gets the
-                same, so that a prompt shared by many samples is computed once.
+            keys: (B, h, T, head_size). The cache's batch size is B, or n times B: then each sequence goes to n
+                neighbouring ones, so that a prompt shared by n samples is computed once.
             values: as keys.
             position: the place of the first new token in the sequence.
 
@@ -55,17 +59,28 @@ class KVCache:
                 f"{n_new} tokens at position {position} do not fit into a cache for positions 0 to {length - 1}: "
                 f"start a new cache with the last {length} tokens, or raise context_length"
             )
-        if batch_size not in (1, cache_batch_size):
+        n, rest = divmod(cache_batch_size, batch_size)
+        if rest:
             raise InputError(
                 f"{batch_size} sequences do not fit into a cache for {cache_batch_size}: "
                 f"make the cache with batch_size={batch_size}"
             )
-        self.keys[layer, :, :, position:end] = keys
-        self.values[layer, :, :, position:end] = values
-        return self.keys[layer, :batch_size, :, :end], self.values[layer, :batch_size, :, :end]
+        self.keys[layer, :, :, position:end] = keys.repeat_interleave(n, dim=0)
+        self.values[layer, :, :, position:end] = values.repeat_interleave(n, dim=0)
+        return self.keys[layer, ::n, :, :end], self.values[layer, ::n, :, :end]
 
-    def keep(self, rows: list[int], position: int) -> None:
-        """Keep only these sequences, in this order, with what stands before `position`; others no longer cost."""
+    def part(self, rows: slice, start: int) -> "KVCache":
+        """Some sequences of this cache, from column `start` on, as a cache of their own: a view, not a copy."""
+        part = copy.copy(self)
+        part.keys, part.values = self.keys[:, rows, :, start:], self.values[:, rows, :, start:]
+        return part
+
+    def keep(self, rows: list[int], position: int, start: int = 0) -> None:
+        """Keep these sequences, in this order, with what stands before `position`; others no longer cost.
+
+        A sequence may be kept more than once. What stands before `start` is not moved: say so where it is the same in
+        all sequences.
+        """
         for store in (self.keys, self.values):
-            store[:, : len(rows), :, :position] = store[:, rows, :, :position]
+            store[:, : len(rows), :, start:position] = store[:, rows, :, start:position]
         self.keys, self.values = self.keys[:, : len(rows)], self.values[:, : len(rows)]

@@ -60,7 +60,47 @@ def test_a_batch_of_one_goes_to_every_sequence():
     assert torch.equal(values, torch.cat([prompt[1].expand(3, -1, -1, -1), step[1]], dim=2))
 
 
-@pytest.mark.parametrize("rows", [[0], [1, 3], [0, 2, 3], [0, 1, 2, 3]])
+def test_each_sequence_goes_to_as_many_neighbours():
+    cache = KVCache(CONFIG, 6)
+    prompts, step = keys_and_values(2, 4), keys_and_values(6, 1)
+    keys, values = cache.update(1, *prompts, position=0)
+    assert torch.equal(keys, prompts[0]) and torch.equal(values, prompts[1])
+    keys, values = cache.update(1, *step, position=4)
+    assert torch.equal(keys, torch.cat([prompts[0][[0, 0, 0, 1, 1, 1]], step[0]], dim=2))
+    assert torch.equal(values, torch.cat([prompts[1][[0, 0, 0, 1, 1, 1]], step[1]], dim=2))
+
+
+def test_a_part_is_a_cache_that_shares_its_memory():
+    cache = KVCache(CONFIG, 4)
+    cache.keys.zero_()
+    cache.values.zero_()
+    new = keys_and_values(1, 3)
+    keys, _ = cache.part(slice(1, 3), 5).update(2, *new, position=0)
+    assert torch.equal(keys, new[0])
+    expected = torch.zeros(4, CONFIG.n_heads, 12, CONFIG.head_size)
+    expected[1:3, :, 5:8] = new[1]
+    assert torch.equal(cache.values[2], expected)
+    assert not cache.keys[:2].any() and cache.keys.size(1) == 4
+    with pytest.raises(InputError, match="3 tokens at position 5 .* 0 to 6"):
+        cache.part(slice(1, 3), 5).update(2, *new, position=5)
+
+
+def test_its_length_can_be_chosen():
+    cache = KVCache(CONFIG, 1, length=3)
+    assert cache.keys.numel() == CONFIG.n_layers * 3 * CONFIG.d_model
+    with pytest.raises(InputError, match="1 tokens at position 3 .* 0 to 2"):
+        cache.update(0, *keys_and_values(1, 1), position=3)
+
+
+def test_keep_leaves_what_stands_before_start():
+    cache, old, new = KVCache(CONFIG, 3), keys_and_values(3, 5), keys_and_values(3, 1)
+    cache.update(0, *old, position=0)
+    cache.keep([2, 2, 0], position=5, start=3)
+    keys, _ = cache.update(0, *new, position=5)
+    assert torch.equal(keys, torch.cat([old[0][:, :, :3], old[0][[2, 2, 0], :, 3:], new[0]], dim=2))
+
+
+@pytest.mark.parametrize("rows", [[0], [1, 3], [0, 2, 3], [0, 1, 2, 3], [3, 0, 0], [2, 2, 2, 1]])
 def test_keep_drops_the_other_sequences(rows: list[int]):
     cache = KVCache(CONFIG, 4)
     old, new = keys_and_values(4, 5), keys_and_values(len(rows), 1)

@@ -1,0 +1,171 @@
+"""Incremental decoding: a prompt is read at once (prefill), then each new token by itself (decode), on a cache."""
+
+import functools
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minigpt.config import InputError
+from minigpt.kv_cache import KVCache
+from minigpt.model import GPT
+
+Affine = tuple[Tensor, Tensor | None]  # weight and bias of a linear layer or a LayerNorm
+
+
+def last_logits(model: GPT, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+    """What the model says after the last of ids (B, T): logits (B, V), without dropout."""
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        logits: Tensor = model.output_head(model.hidden_states(ids, cache)[:, -1])
+        return logits
+    finally:
+        if training:
+            model.train()
+
+
+def check_finite(values: Tensor) -> None:
+    """Raise InputError where a model's logits, or what was computed from them, are infinite or not a number."""
+    if not values.isfinite().all():
+        raise InputError("the model's logits are not finite: its training has diverged; use an earlier checkpoint")
+
+
+def decode_token(
+    x: Tensor,
+    weights: list[tuple[Affine, Affine, Affine, Affine, Affine, Affine]],
+    head: tuple[Affine, Affine],
+    stores: list[tuple[Tensor, Tensor]],
+    column: Tensor,
+    end: int,
+    mask: Tensor | None,
+) -> Tensor:
+    """`GPT.forward` for one more token of each row, as one plain function.
+
+    Why a second path: each row has its own position and mask here, of which the model's forward pass knows nothing; and
+    with one row on a CPU, calling some sixty modules takes as long as their arithmetic. Tests hold it to the modules.
+
+    Args:
+        x: (B, d_model), the embedded tokens.
+        weights: of each block attention_norm, qkv, output, feed_forward_norm, up, down.
+        head: final_norm and output_head.
+        stores: of each block the cached keys and values, (B, h, length, head_size), which receive the new ones.
+        column: (1,), where in the cache the new tokens go.
+        end: attention looks at the first `end` columns of the cache,
+        mask: and of these at those where mask (B, 1, 1, end) is True; None means all.
+
+    Returns:
+        logits (B, V).
+    """
+    B, d_model = x.shape
+    for (attention_norm, qkv, output, feed_forward_norm, up, down), (keys, values) in zip(weights, stores, strict=True):
+        n_heads, head_size = keys.size(1), keys.size(3)
+        y = F.linear(F.layer_norm(x, (d_model,), *attention_norm), *qkv)
+        q, k, v = y.view(B, 3, n_heads, 1, head_size).unbind(1)  # (B, h, 1, head_size)
+        keys.index_copy_(2, column, k.to(keys.dtype))
+        values.index_copy_(2, column, v.to(values.dtype))
+        y = F.scaled_dot_product_attention(q, keys[:, :, :end], values[:, :, :end], mask)
+        x = x + F.linear(y.reshape(B, d_model), *output)
+        y = F.linear(F.layer_norm(x, (d_model,), *feed_forward_norm), *up)
+        x = x + F.linear(F.gelu(y, approximate="tanh"), *down)
+    final_norm, output_head = head
+    return F.linear(F.layer_norm(x, (d_model,), *final_norm), *output_head)
+
+
+@functools.cache
+def _compiled() -> Callable[..., Tensor]:
+    return torch.compile(decode_token)
+
+
+class Decoding:
+    """Rows of text that grow together, by one token a step.
+
+    Rows end at the same column: a shorter prompt has empty columns on its left (left-padding), so that each step writes
+    one column of the cache for all rows. A row counts positions from its own first token and does not attend to its
+    empty columns, so its logits are those that it would have alone.
+
+    Args:
+        model: without dropout, whatever its training mode.
+        prompts: token ids, each prompt of at least one and at most context_length.
+        num: rows that begin with each prompt: the first `num` rows with the first prompt, and so on.
+        max_new_tokens: how far the rows can grow, in tokens beyond the longest prompt; the context is a limit too.
+        compile: translate the step with torch.compile, which needs a C++ compiler and some seconds.
+    """
+
+    def __init__(
+        self, model: GPT, prompts: list[list[int]], num: int, max_new_tokens: int, *, compile: bool = False
+    ) -> None:
+        config, table = model.config, model.token_embedding.weight
+        self.model, self.prompts, self.num, self.compile = model, prompts, num, compile
+        lengths = [len(prompt) for prompt in prompts for _ in range(num)]
+        self.filled = max(lengths)  # columns
+        # A compiled step has one shape: each other length would take another translation.
+        n_columns = config.context_length if compile else min(self.filled + max_new_tokens, config.context_length)
+        self.cache = KVCache(config, len(lengths), length=n_columns, device=table.device, dtype=table.dtype)
+        self.columns = torch.arange(n_columns, device=table.device)
+        self.padding = self.filled - torch.tensor(lengths, device=table.device)  # (B,): empty columns of each row
+        self.padded = len(set(lengths)) > 1
+        if self.padded or compile:  # a mask gives a column the weight 0, and 0 times what memory held before may be NaN
+            self.cache.keys.zero_()
+            self.cache.values.zero_()
+
+        # A CPU that multiplies few rows waits for the weights. Stored column by column they arrive up to twice as fast.
+        # The price is a copy, so only for texts that are worth it and models up to 1 GiB.
+        n_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        copied = table.device.type == "cpu" and max_new_tokens >= 32 and n_bytes <= 2**30
+
+        def linear(module: Any) -> Affine:
+            return module.weight.t().contiguous().t() if copied else module.weight, module.bias
+
+        def norm(module: Any) -> Affine:
+            return module.weight, module.bias
+
+        blocks: Any = model.blocks
+        self.weights = [
+            (
+                norm(block.attention_norm),
+                linear(block.attention.qkv),
+                linear(block.attention.output),
+                norm(block.feed_forward_norm),
+                linear(block.feed_forward.up),
+                linear(block.feed_forward.down),
+            )
+            for block in blocks
+        ]
+        self.head = norm(model.final_norm), linear(model.output_head)
+        self.keep(list(range(len(lengths))))
+
+    def keep(self, rows: list[int], start: int = 0) -> None:
+        """Go on with these rows, in this order; a row may occur more than once. `start` is as for `KVCache.keep`."""
+        if rows != list(range(len(self.padding))):
+            self.cache.keep(rows, self.filled, start)
+            self.padding = self.padding[rows]
+        # (B, 1, 1, length), for all heads and the one new token
+        self.visible = (self.columns >= self.padding[:, None])[:, None, None]
+        self.stores = list(zip(self.cache.keys.unbind(), self.cache.values.unbind(), strict=True))
+
+    def prefill(self) -> Tensor:
+        """Read the prompts; logits (B, V) of each row. Neighbours of equal length are read at once, none padded."""
+        logits, row = [], 0
+        for length, group in groupby(self.prompts, key=len):
+            ids = torch.tensor(list(group), device=self.columns.device)  # (prompts, T)
+            rows = slice(row, row + len(ids) * self.num)
+            logits.append(last_logits(self.model, ids, self.cache.part(rows, self.filled - length)))
+            row = rows.stop
+        return torch.cat(logits).repeat_interleave(self.num, dim=0)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Read one more token of each row, (B, 1); logits (B, V)."""
+        column = self.columns[self.filled : self.filled + 1]  # (1,), made on the device: no wait
+        self.filled += 1
+        x = self.model.token_embedding(tokens)[:, 0] + self.model.position_embedding(column - self.padding)
+        end, mask, decode = self.filled, None, decode_token
+        if self.compile:  # one shape for all lengths: a step looks at the whole cache, and the mask hides what is empty
+            end, mask, decode = len(self.columns), self.visible & (self.columns <= column), _compiled()
+        elif self.padded:
+            mask = self.visible[..., :end]
+        return decode(x, self.weights, self.head, self.stores, column, end, mask)
