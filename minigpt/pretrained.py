@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from minigpt import gpt2_layout
 from minigpt.config import GPTConfig, InputError, nearest
 from minigpt.data import cache_folder
-from minigpt.model import GPT
+from minigpt.model import GPT, empty_model
 from minigpt.tokenizer import BPETokenizer, Tokenizer, gpt2_tokenizer
 
 HUB = "https://huggingface.co/openai-community"
@@ -159,12 +159,20 @@ def read_tokenizer(folder: Path) -> BPETokenizer | None:
 def download(name: str) -> Path:
     """The folder in the cache with the weights of a released GPT-2, downloaded once and verified each time.
 
+    Before a download, a line on stderr says why and how much: the file is not there, or is not the one published.
+
     Raises:
         InputError: if they are not there and cannot be fetched; it says what to bring, from where, and where to put it.
     """
     import pooch
 
     release, folder = RELEASES[name], cache_folder() / name
+    path = folder / "model.safetensors"
+    if path.exists() and pooch.file_hash(str(path)) == release.sha256:
+        return folder
+    reason = "is damaged, its SHA-256 is not the published one" if path.exists() else "is not there yet"
+    print(f"{str(path)!r} {reason}: downloading {name} ({release.megabytes} MB)", file=sys.stderr)
+    pooch.get_logger().setLevel("WARNING")  # its own line would say less
     url = f"{HUB}/{name}/resolve/{release.commit}/model.safetensors"
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**20)
     try:
@@ -190,7 +198,7 @@ def load_gpt2(folder_or_name: str | Path) -> GPT:
     """A GPT-2 from a folder, or by its name: gpt2, gpt2-medium, gpt2-large, gpt2-xl (124 to 1558 million parameters).
 
     By name it is downloaded once into the cache. The model is on the CPU, in evaluation mode, in float32 (in float64 if
-    its file is); its config has the dropout of 0.1 that GPT-2 was trained with.
+    its file is); its config has a dropout of 0.1, as the configs in its repositories have.
 
     Raises:
         InputError: if it cannot be found, fetched or read, or if it does not fit our model, naming all that is wrong.
@@ -205,8 +213,7 @@ def load_gpt2(folder_or_name: str | Path) -> GPT:
     tensors = read_tensors(folder)
     with _reading(folder):
         state = gpt2_layout.from_gpt2(tensors, config)
-    with torch.device("meta"):  # no time spent on initial weights that are replaced at once
-        model = GPT(config)
+    model = empty_model(config)
     if config.tie_embeddings:
         state["output_head.weight"] = state["token_embedding.weight"]
     model.load_state_dict(state, assign=True)

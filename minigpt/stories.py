@@ -112,8 +112,6 @@ class World:
                 )
             if len(set(map(len, lists))) > 1:
                 raise InputError(f"fact {fact!r}: every row of {table!r} needs the same number of words in {column!r}")
-            if "unlike" in rule and self.rules[rule["unlike"]]["from"] != rule["from"]:
-                raise InputError(f"fact {fact!r} is drawn unlike {rule['unlike']!r}: both need the same «from»")
         self.facts_of = {plot: self._facts_of(plot) for plot in self.plots}
 
     def _read_sentence(self, text: str) -> Sentence:
@@ -157,10 +155,8 @@ class World:
 
     def options(self, fact: str, facts: dict[str, Row]) -> list[Row]:
         """The rows that this fact can be, given the facts drawn before it."""
-        rule = self.rules[fact]
-        source, _, column = rule["from"].partition(".")
-        rows = [{"": word} for word in _words(facts[source][column])] if column else self.tables[source]
-        return [row for row in rows if row != facts[rule["unlike"]]] if "unlike" in rule else rows
+        source, _, column = self.rules[fact]["from"].partition(".")
+        return [{"": word} for word in _words(facts[source][column])] if column else self.tables[source]
 
     def derive(self, choose: Callable[[int], int]) -> Story:
         """One story, where `choose(n)` throws a die with n sides and returns 0 .. n − 1."""
@@ -279,9 +275,8 @@ class World:
         return Verdict(True, True, None, plot, facts)
 
     def _depends_on(self, fact: str) -> list[str]:
-        rule = self.rules[fact]
-        source, _, column = rule["from"].partition(".")
-        return ([source] if column else []) + ([rule["unlike"]] if "unlike" in rule else [])
+        source, _, column = self.rules[fact]["from"].partition(".")
+        return [source] if column else []
 
 
 @cache

@@ -440,22 +440,32 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         server.shutdown()
 
 
-def test_a_release_is_downloaded_once_and_kept(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_is_downloaded_once_and_kept(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     model, tokenizer = load("gpt2")
+    cached = tmp_path / "cache" / "gpt2" / "model.safetensors"
+    assert capsys.readouterr().err == f"{str(cached)!r} is not there yet: downloading gpt2 (1 MB)\n"
     assert torch.equal(model(IDS), our_model()(IDS)) and tokenizer is TOKENIZER
     assert Quiet.asked == ["/gpt2/resolve/c0/model.safetensors"]
     assert list(digest(tmp_path / "cache")) == [os.path.join("gpt2", "model.safetensors")]
     monkeypatch.setattr(pretrained, "HUB", "http://127.0.0.1:9")  # nobody listens
     assert torch.equal(load_gpt2("gpt2")(IDS), our_model()(IDS)) and len(Quiet.asked) == 1
+    assert capsys.readouterr().err == ""
 
 
-def test_a_changed_file_is_fetched_again_or_refused(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_file_is_fetched_again_or_refused(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     load_gpt2("gpt2")
     cached = tmp_path / "cache" / "gpt2" / "model.safetensors"
     good = cached.read_bytes()
     cached.write_bytes(good[:-1])
+    capsys.readouterr()
     load_gpt2("gpt2")
     assert cached.read_bytes() == good
+    said = f"{str(cached)!r} is damaged, its SHA-256 is not the published one: downloading gpt2 (1 MB)\n"
+    assert capsys.readouterr().err == said
     cached.unlink()
     (hub / "model.safetensors").write_bytes(good[:-1] + b"?")
     with pytest.raises(InputError, match=r"cannot be downloaded \(ValueError: SHA256 hash of downloaded file"):

@@ -801,19 +801,24 @@ print("\n".join(top_contexts(winners["colours"])))
 # %%
 followed = [new_ids[i + 1] for i, token in enumerate(new_ids) if token in classes["colours"]]
 objects = tokens_of([row[""] for row in tables["objects"] + tables["others"]])  # others belong to the helpers
-print(f"colours followed by an object: {sum(token in objects for token in followed) / len(followed):.0%}")
+share_before_objects = sum(token in objects for token in followed) / len(followed)
+print(f"colours followed by an object: {share_before_objects:.0%}")
+assert share_before_objects > 0.8
 
 # %% [markdown]
 # Look at the table again: what does the winner for colours push? If objects, then key and value together say «after a colour, an object». In the
 # models of Geva et al. values agree with what comes next mostly in the upper layers. In lower layers a value is input for the layers above,
 # and our shortcut to the output head may show nothing that makes sense.
 #
-# Nor is it «the» unit. How many units separate each class well, and in which layers?
+# Nor is it «the» unit: others separate colours well, too. How many are there for each class, and in which layers?
 
 # %%
+good_units: dict[str, Tensor] = {}  # of each layer
 for name, members in classes.items():
-    good = (separation(activations, ids, members) > 0.9).view(model.config.n_layers, units_per_layer).sum(dim=1)
-    print(f"{name:<8} units above 0.9 in each layer: {good.tolist()}")
+    good = separation(activations, ids, members) > 0.9
+    good_units[name] = good.view(model.config.n_layers, units_per_layer).sum(dim=1)
+    print(f"{name:<8} units above 0.9 in each layer: {good_units[name].tolist()}")
+assert good_units["colours"].sum() > 1
 
 # %% [markdown]
 # We found units that *go along* with a kind of word. Whether the model needs them for it is another question, and the answer takes an

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Lesson 11 · Training on a GPU
 #
-# Between a naive training step and a good one on the same GPU lie seven changes. None of them changes what is computed, but for rounding. This lesson
-# explains what each changes in the machine. You need no GPU for it: most of it is bookkeeping of bytes and bits, and a laptop does that
+# Between a naive training step and a good one on the same GPU lie seven changes. The mathematics stays; rounding, shapes and traffic change. This lesson
+# explains what each does in the machine. You need no GPU for it: most of it is bookkeeping of bytes and bits, and a laptop does that
 # to the last digit.
 #
 # **You will be able to**
@@ -94,7 +94,7 @@ print("an operation of the addition takes at least four times as long:", 2 * n**
 assert 2 * n**3 / product > 4 * many / addition
 
 # %% [markdown]
-# On most machines it is not four times, but ten or a hundred. The same chip, the same 32-bit numbers, and to add is surely not harder than to multiply and
+# On most machines it is far more than four times. The same chip, the same 32-bit numbers, and to add is surely not harder than to multiply and
 # add. What is different?
 #
 # Each number of the lists is fetched from memory, used **once**, and a result is written back. Each number of the matrices is fetched, and used
@@ -609,7 +609,7 @@ assert (layer.weight.dtype, automatic.dtype, layer.weight.grad.dtype) == (torch.
 
 # %% [markdown]
 # **3. Small gradients vanish** (section 3.2). The loss is a mean over all tokens of the batch, so each token's share of the gradient is tiny. Here 64 tokens of a batch of 524,288 (512 texts of
-# 1,024, the size with which GPT-2 was trained) go through a small GPT, forward and backward. We look at the gradient where it starts, at the logits, and where it ends, at the parameters.
+# 1,024: so GPT-2 was trained, Radford et al. 2019, section 2.3) go through a small GPT, forward and backward. We look at the gradient where it starts, at the logits, and where it ends, at the parameters.
 
 # %%
 tokens_in_batch = 512 * 1024
@@ -643,7 +643,7 @@ for precision, scale in trials:
     assert (zeros[0] > 0.99) == ((precision, scale) == ("float16", 1.0))
 
 # %% [markdown]
-# In float16 all gradients at the logits vanish except one in 256: that of the token which really came. The rest of the backward pass builds on these zeros, and in the
+# In float16 all gradients at the logits vanish except one in 256: that of the token that came. The rest of the backward pass builds on these zeros, and in the
 # end the error is half as long as the gradient itself.
 #
 # The cure costs nothing: multiply the **loss** by 2¹⁶ before the backward pass. By the chain rule every gradient grows by the same factor, out of the reach of the zeros. Divide by it before the optimiser looks. In
@@ -880,7 +880,7 @@ else:
 # | 1 | TF32 | products of float32 numbers go to the matrix units, which round the inputs to 10 bits of fraction; bytes stay |
 # | 2 | bfloat16 autocast | matrix units at twice that speed; the inputs of products have half the bytes |
 # | 3 | fused attention | the $T \times T$ tables never leave the chip: fewer bytes, fewer kernels, less memory |
-# | 4 | fused AdamW | over a thousand launches become two |
+# | 4 | fused AdamW | over a thousand launches become two, one for each group of parameters |
 # | 5 | `torch.compile` | element-by-element operations ride along with their neighbours: fewer kernels, fewer bytes |
 # | 6 | padded vocabulary | 50,257 → 50,304: no more work that counts, but a shape that the fast kernels like |
 # | 7 | twice the micro-batch | larger products; the price of launches and of the optimiser is shared by more tokens |
@@ -960,36 +960,50 @@ assert own["check"]["gradient_difference"] < 1e-3
 #
 # ### On a data-centre GPU
 #
-# What counts is GPT-2 at 1,024 tokens on a real data-centre GPU. Its figures stand in `benchmarks/results/gpu.json`, with the device, the versions and the command that made them, or they do not exist. We print what is there.
+# What counts is GPT-2 at 1,024 tokens on a real data-centre GPU. Its figures stand in `benchmarks/results/gpu.json`, with the device, the versions and the command that made them, or they do not exist.
+# Where nobody has measured, the prediction stands alone.
 
 
 # %%
-def measured_ladder(path: Path) -> Figure | None:
-    """The measured ladder beside the predicted one, drawn; without a file, what would make it."""
-    if not path.exists():
-        print("Nobody has run the ladder on a GPU yet. On a machine with one, this fills it in eight minutes:")
-        print("    python -m benchmarks.gpu")
-        return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    print(f"{found['device']}, driver {found['driver']}, torch {found['torch']}, {found['date']}: {found['command']}")
-    print("                            micro-batch   tokens/s   predicted     MFU    peak GB")
-    for rung in found["rungs"] + found["others"]:
-        guess = f"{predictions[rung['name']]:,.0f}" if rung["name"] in predictions and rung["micro_batch"] == B else ""
-        utilisation = f"{rung['mfu']:.1%}" if rung["mfu"] else ""
-        print(
-            f"{rung['name']:<28} {rung['micro_batch']:10} {rung['tokens_per_second']:10,.0f} {guess:>11} "
-            f"{utilisation:>7} {rung['peak_memory'] / 1e9:10.1f}"
-        )
-    steps_up = list(range(len(found["rungs"])))
+def ladder(path: Path) -> Figure:
+    """The measured ladder beside the predicted one; without a file, the prediction alone, and what would measure it."""
+    n_rungs, unit = len(predictions), "thousand tokens per second"
     speeds: dict[str, tuple[Sequence[float], Sequence[float]]] = {
-        "the ladder": (steps_up, [round(rung["tokens_per_second"]) for rung in found["rungs"]])
+        "predicted, micro-batch 16": (range(n_rungs), [round(guess / 1000) for guess in predictions.values()])
     }
-    for other in found["others"]:
-        speeds[other["name"]] = (steps_up, [round(other["tokens_per_second"])] * len(steps_up))
-    return plots.curves(speeds, "rung, in the order of the table", "tokens per second")
+    if not path.exists():
+        print("Nobody has run the ladder on a GPU yet. This is the prediction alone, for the H100 of the data sheet.")
+        print("On a machine with a GPU one command measures it, made to end within eight minutes on an H100:")
+        print("    python -m benchmarks.gpu")
+        unit += ", predicted"
+    else:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        print(
+            f"{found['device']}, driver {found['driver']}, torch {found['torch']}, {found['date']}: {found['command']}"
+        )
+        print("                            micro-batch   tokens/s   predicted     MFU    peak GB")
+        for rung in found["rungs"] + found["others"]:
+            comparable = rung["name"] in predictions and rung["micro_batch"] == B
+            guess = f"{predictions[rung['name']]:,.0f}" if comparable else ""
+            utilisation = f"{rung['mfu']:.1%}" if rung["mfu"] else ""
+            print(
+                f"{rung['name']:<28} {rung['micro_batch']:10} {rung['tokens_per_second']:10,.0f} {guess:>11} "
+                f"{utilisation:>7} {rung['peak_memory'] / 1e9:10.1f}"
+            )
+        n_rungs = len(found["rungs"])
+        speeds["measured"] = (range(n_rungs), [round(rung["tokens_per_second"] / 1000) for rung in found["rungs"]])
+        for other in found["others"]:
+            speeds[other["name"]] = (range(n_rungs), [round(other["tokens_per_second"] / 1000)] * n_rungs)
+    figure = plots.curves(speeds, "rung, in the order of the table", unit)
+    figure.axes[0].set_xticks(range(n_rungs))
+    return figure
 
 
-measured_ladder(ROOT / "benchmarks" / "results" / "gpu.json")
+ladder(ROOT / "benchmarks" / "results" / "gpu.json")
+
+# %% [markdown]
+# When you measure, look for two things. Where the measurement stays far below the prediction, the GPU waits for something that the books do not see, most often
+# for launches. And the last three rungs have no prediction: only a clock can tell what they give.
 
 # %% [markdown]
 # ## Doing it
@@ -1021,6 +1035,7 @@ measured_ladder(ROOT / "benchmarks" / "results" / "gpu.json")
 # - Kalamkar et al. 2019, A Study of BFLOAT16 for Deep Learning Training (https://arxiv.org/abs/1905.12322)
 # - Ivanov et al. 2021, Data Movement Is All You Need: A Case Study on Optimizing Transformers (https://arxiv.org/abs/2007.00072)
 # - Mishra et al. 2021, Accelerating Sparse Deep Neural Networks (https://arxiv.org/abs/2104.08378)
+# - Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3 (https://openai.com/research/better-language-models)
 # - Dao et al. 2022, FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness (https://arxiv.org/abs/2205.14135)
 # - Chowdhery et al. 2022, PaLM: Scaling Language Modeling with Pathways, section 4 and appendix B (https://arxiv.org/abs/2204.02311)
 # - NVIDIA, H100 Tensor Core GPU, specifications and their footnote on sparsity (https://www.nvidia.com/en-us/data-center/h100/)

@@ -14,7 +14,7 @@
 # **Time** 90 min
 #
 # **Builds on** [lesson 10](10_training_on_a_cpu.ipynb) (the training loop). [Lesson 9](09_loss_backprop_adamw.ipynb)
-# (gradients, AdamW) and lesson 11 (one GPU) help; what is needed of them is recalled.
+# (gradients, AdamW) and [lesson 11](11_training_on_a_gpu.ipynb) (one GPU) help; what is needed of them is recalled.
 #
 # ![The GPT in grey, and below it three copies side by side: each reads its own rows of the batch and finds its own part of the gradient; one bar under all of them, all-reduce, gives everyone the sum, and all take the same step](../figures/where_many_gpus.svg)
 
@@ -428,8 +428,8 @@ assert apart(alone["weights"], by_ddp[0]["weights"]) < 1e-12
 # %% [markdown]
 # <div class="alert alert-warning">
 # <b>You may have read</b> that DistributedDataParallel sends the model to all GPUs at every step, or averages their weights.
-# It sends weights once, when it is made, from rank 0 to the others. After that only gradients travel. The weights
-# stay equal because equal weights take equal steps, and nothing would repair them if they were not.
+# It sends weights once, when it is made, from rank 0 to the others. After that only gradients travel (and buffers, which
+# a GPT has none of). The weights stay equal because equal weights take equal steps, and nothing would repair them if they were not.
 # </div>
 #
 # We try it. The two processes make *different* models, and DDP makes them equal. Then process 1 spoils one weight by adding 1
@@ -818,7 +818,7 @@ assert apart(alone["weights"], sharded[0]["weights"]) < 1e-12 and sharded[0]["ke
 # Equal again, with half the optimiser's memory on each process. Stage 2 keeps only the own share of the gradients as well.
 # Stage 3 also keeps only the own share of the weights, and gathers each layer's just before it is needed, forward and
 # backward. That costs half as much traffic again (section 7 of the paper). PyTorch calls it **FSDP** (Zhao et al. 2023).
-# `minigpt` stops at DDP: a model of its size fits on any GPU.
+# `minigpt` stops at DDP: its models fit on one GPU.
 #
 # ### Exercise 4 · bytes on each GPU (★★☆, 10 min)
 #
@@ -865,8 +865,7 @@ print("two half networks, added up, equal the whole one:", torch.allclose(joined
 # %% [markdown]
 # That `+` is an all-reduce. Attention is cut the same way, some heads for each GPU. This is Megatron's scheme (Shoeybi et al.
 # 2019, section 3): two all-reduces for each block forward and two backward, each of $d_{model}$ numbers for every token. That
-# is a lot of talk. For a sequence of
-# 8,192 tokens in Llama 3, with 8 GPUs for each layer and its 126 layers on 16 such groups:
+# is a lot of talk. Take a sequence of 8,192 tokens in Llama 3, with 8 GPUs for each layer and its 126 layers on 16 such groups:
 
 # %%
 all_reduce_bytes = 2 * 7 / 8 * 8192 * 16_384 * 2  # ring of 8; tokens × d_model, 2 bytes each
@@ -936,7 +935,7 @@ print(f"an interruption every {between_failures / HOUR:.1f} hours")
 print(f"for each GPU: one in {16_384 * between_failures / YEAR:.1f} years")
 
 # %% [markdown]
-# A GPU that fails once in years is good hardware, and 16,384 of them stop every few hours. All wait for all at each
+# A GPU that fails once in several years is good hardware, and of 16,384 one fails every few hours. All wait for all at each
 # all-reduce, so one dead process halts the run. It must be noticed, replaced, and the run goes on from a **checkpoint**. How
 # often should one be written? If it takes δ and failures come every M on average, saving every τ costs the share δ/τ. A
 # failure throws away τ/2 on average, so it costs τ/(2M). The sum is smallest where both are equal: $\tau = \sqrt{2 \delta M}$
@@ -1024,13 +1023,13 @@ assert (one[5:] - again).abs().max() < 1e-5
 # ### Several machines, and Slurm
 #
 # With several machines the same command runs on each. `--rdzv-endpoint` names one of them, where all meet. The code, the data
-# and the folder of the run must be on a disk that all machines see.
+# and the folder of the run must be on a disk that all machines see. `tokens` is a folder that `minigpt data prepare` has made.
 
 # %%
-ONE_MACHINE = "torchrun --standalone --nproc-per-node=8 -m minigpt train --preset gpt2 --data text.txt --out run"
+ONE_MACHINE = "torchrun --standalone --nproc-per-node=8 -m minigpt train --preset gpt2-8 --data tokens --out run"
 SEVERAL_MACHINES = (
     "torchrun --nnodes=4 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=first-machine:29500 --rdzv-id=my-run "
-    "-m minigpt train --preset gpt2 --data text.txt --batch-size 512 --accumulate 1 --out run"
+    "-m minigpt train --preset gpt2 --data tokens --batch-size 512 --accumulate 1 --out run"
 )
 
 flags = {field.name for kind in (Train, GPTConfig, TrainConfig) for field in fields(kind)}
@@ -1048,7 +1047,7 @@ print("rows for each of the 32 processes:", 512 // 32)
 # as `job.sh` and hand it in with `sbatch job.sh`:
 #
 # ```bash
-# #!/bin/bash
+# ##!/bin/bash
 # #SBATCH --nodes=4
 # #SBATCH --ntasks-per-node=8        # one process for each GPU
 # #SBATCH --gpus-per-node=8
@@ -1062,7 +1061,7 @@ print("rows for each of the 32 processes:", 512 // 32)
 # export MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
 # export WORLD_SIZE=$SLURM_NTASKS LOCAL_WORLD_SIZE=$SLURM_NTASKS_PER_NODE
 #
-# export OUT=run FLAGS="--preset gpt2 --data text.txt --batch-size 512 --accumulate 1 --save-every 500"
+# export OUT=run FLAGS="--preset gpt2 --data tokens --batch-size 512 --accumulate 1 --save-every 500"
 # [ -d "$OUT/checkpoints" ] && FLAGS=--resume
 #
 # srun bash -c '

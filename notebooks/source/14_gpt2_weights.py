@@ -173,7 +173,7 @@ print(f"tensors of weights:  {len(gpt2_names(gpt2))}")
 print(f"their bytes:         {numbers / 1e6:.1f} million")
 print(f"the file:            {RELEASES['gpt2'].megabytes} million")
 print(f"12 masks 1024 × 1024: {masks / 1e6:.1f} million")
-assert round((numbers + masks) / 1e6) == RELEASES["gpt2"].megabytes
+assert parameter_count(gpt2) == 124_439_808 and round((numbers + masks) / 1e6) == RELEASES["gpt2"].megabytes
 
 # %% [markdown]
 # Fifty million bytes too many. They are the **causal masks**: triangles of ones, 1024 × 1024, one for each block, under the name `h.0.attn.bias`. Nobody
@@ -486,8 +486,7 @@ assert all(changes[name] > 0.3 for name in list(mistakes)[:3])
 assert all(changes[name] < 0.05 for name in list(mistakes)[3:])
 
 # %% [markdown]
-# The first three ruin the model. The last two you would hardly see in a loss, or in the text that the model writes. They are there all the same, and the comparison names
-# them. Small causes like these make people wonder for weeks why a port is «a little worse than the paper».
+# The first three ruin the model. The last two you would hardly see in a loss. They are there all the same, and the comparison names them.
 #
 # The last two mistakes are not in the tensors at all. **A file of weights holds no formulas.** The formulas are named in `config.json`, which
 # must be read just as carefully:

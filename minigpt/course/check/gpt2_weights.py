@@ -38,6 +38,8 @@ def our_name(answer: Callable[[str], str]) -> str | None:
             return f"{came} And which of the two, weight or bias?"
         if name == ours.replace(".bias", ".weight"):
             return f"{came} The bias got the name of the weight."
+        if name.split(".")[0] != ours.split(".")[0]:
+            return f"{came} The part that it belongs to is called «{ours.split('.')[0]}» in our model."
         if "c_proj" in theirs and name.endswith(("output.weight", "down.weight")):
             return f"{came} There are two c_proj in a block. What stands before it?"
         if name.split(".")[2:] == ours.split(".")[2:]:

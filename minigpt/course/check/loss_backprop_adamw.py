@@ -32,11 +32,15 @@ def numerical_gradient(answer: Callable[[Callable[[list[float]], float], list[fl
         return f"{came} The sign is turned: which of the two values of f comes first in the difference?"
     if close(slopes, [24, 6], 1e-2):
         return f"{came} That is twice too much. How far is it from x - h to x + h?"
+    if slopes.abs().max() < 1e-9:
+        return f"{came} Both values of f are the same. `up = x` is a second name for one list: how do you copy it?"
     if slopes.abs().max() < 1e-2:
         return f"{came} Yours is the change of f. What must it be divided by to become a slope?"
     if not min(seen) < 2 < max(seen):
         return f"{came} You nudge 2 to one side only, {min(seen)} to {max(seen)}. What does the other side say?"
     if not close(slopes, [12, 3], 1e-6):
+        if max(seen) - 2 < 1e-8:
+            return f"{came} Your h is {max(seen) - 2:.0e}. What is left of so small a change is rounding: try 1e-5."
         if close(slopes, [12, 3], 0.1):
             return f"{came} Your h is {max(seen) - 2:.0e}. On so long a way the slope itself changes: try 1e-5."
         return f"{came} Nudge one number up by h and down by h, and divide the difference by 2h."
@@ -97,6 +101,8 @@ def cross_entropy_gradient(answer: Callable[[Tensor, Tensor], Tensor]) -> str | 
         return (
             f"{setting} your function stops with {type(error).__name__}: {IGNORE} is no column. What stands in for it?"
         )
+    if got.shape != (2, 3):
+        return f"{setting} the shape is {tuple(got.shape)}. Which gradient has a row that does not count?"
     only_first = torch.stack([probabilities[0] - truth[0], torch.zeros(3, dtype=torch.float64)])
     if close(got, only_first / 2):
         return f"{setting} you still divide by 2. How many positions count?"
@@ -128,6 +134,10 @@ def softmax_backward(answer: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     hints = [
         (product, "you return a_j g_j. What does a score do to the *other* weights of its row?"),
         (product * (1 - weights), "a (1 − a) is the slope of a weight in its own score. Who shrinks when it grows?"),
+        (
+            product - product.sum(dim=1, keepdim=True),
+            "you take the whole sum from every a_j g_j. Which share of it belongs to score j?",
+        ),
         (-right, "the signs are turned: a score whose weight should grow has a negative gradient. Check the bracket."),
         (
             arrives - product.sum(dim=1, keepdim=True),
@@ -238,6 +248,8 @@ def adamw_step(answer: Callable[..., tuple[Tensor, Tensor, Tensor]]) -> str | No
         return (
             f"{setting} m becomes {float(got_m[0]):.4g} and v {float(got_v[0]):.4g}. What do the old means still count?"
         )
+    if not got_w.isfinite().all():
+        return f"{setting} the weight becomes {float(got_w[0])}. Is it beta^step that you take from 1, or beta · step?"
     for number, hint in (
         (1, "you correct as in step 1"),
         (2, "you correct as in step 2"),

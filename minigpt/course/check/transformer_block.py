@@ -83,6 +83,10 @@ def layer_norm(answer: Callable[..., Tensor]) -> str | None:
         (centred / variance, "That is divided by the variance. Which step turns it into a standard deviation?"),
         (x / variance.sqrt(), "The size is right, but the mean is not 0. What comes off first?"),
         (x / x.square().mean(-1, keepdim=True).sqrt(), "The mean is not 0: all your squares were taken of x itself."),
+        (
+            centred / centred.square().sum(-1, keepdim=True).sqrt(),
+            "That is divided by the root of the sum of the squares. And the variance?",
+        ),
         (over_tokens, "That was done over the tokens. Which dimension holds the numbers of one token?"),
         ((x - x.mean()) / x.std(correction=0), "That is one mean for all tokens. How many means do two tokens have?"),
         (
@@ -93,6 +97,8 @@ def layer_norm(answer: Callable[..., Tensor]) -> str | None:
     for mistake, hint in mistakes:
         if close(got, mistake):
             return f"{came} {hint}"
+    if got.isnan().all():
+        return f"{came} This batch has one row, so over the rows nothing varies. Which dimension holds one token?"
     if not close(got, F.layer_norm(x, (4,), eps=0)):
         return f"{came} By hand, for the first token: mean 2.5, variance 1.25, and 1.5 / √1.25 = 1.3416 at the end."
 

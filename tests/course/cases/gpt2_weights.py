@@ -46,6 +46,10 @@ def h_kept(theirs: str) -> str:
     return by_a_pattern(theirs).replace("blocks.", "h.")
 
 
+def another_beginning(theirs: str) -> str:
+    return by_a_pattern(theirs).replace("blocks.", "block.")
+
+
 def kind_lost(theirs: str) -> str:
     return by_a_pattern(theirs).rpartition(".")[0]
 
@@ -225,6 +229,7 @@ ANSWERS = {
         wrong={
             prefix_kept: "do not begin with",
             h_kept: "What are GPT-2's «h» called",
+            another_beginning: "is called «blocks»",
             kind_lost: "And which of the two",
             always_weight: "got the name of the weight",
             one_c_proj: "There are two c_proj",

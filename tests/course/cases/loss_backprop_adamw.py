@@ -69,6 +69,20 @@ def far_away(f: Function, x: list[float]) -> list[float]:
     return in_place_and_back(f, x, h=0.1)
 
 
+def too_near(f: Function, x: list[float]) -> list[float]:
+    return in_place_and_back(f, x, h=1e-12)
+
+
+def one_list_under_two_names(f: Function, x: list[float], h: float = 1e-5) -> list[float]:
+    slopes = []
+    for i in range(len(x)):
+        up, down = x, x
+        up[i] += h
+        down[i] -= h
+        slopes.append((f(up) - f(down)) / (2 * h))
+    return slopes
+
+
 def first_slope_only(f: Function, x: list[float]) -> float:
     return in_place_and_back(f, x)[0]
 
@@ -152,6 +166,10 @@ def ignored_still_pushes(logits: Tensor, targets: Tensor) -> Tensor:
     return (logits.softmax(dim=1) - truth) / counted(targets).sum()
 
 
+def ignored_rows_left_out(logits: Tensor, targets: Tensor) -> Tensor:
+    return through_log_softmax(logits[targets != IGNORE], targets[targets != IGNORE])
+
+
 def overflows(logits: Tensor, targets: Tensor) -> Tensor:
     p = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
     return (p - F.one_hot(targets.clamp(min=0), logits.size(1))) * counted(targets) / counted(targets).sum()
@@ -192,6 +210,11 @@ def bracket_turned(g_weights: Tensor, weights: Tensor) -> Tensor:
 
 def without_the_factor(g_weights: Tensor, weights: Tensor) -> Tensor:
     return g_weights - (g_weights * weights).sum(dim=-1, keepdim=True)
+
+
+def factor_for_one_half(g_weights: Tensor, weights: Tensor) -> Tensor:
+    product = g_weights * weights
+    return product - product.sum(dim=-1, keepdim=True)
 
 
 def plain_mean(g_weights: Tensor, weights: Tensor) -> Tensor:
@@ -252,6 +275,7 @@ def variant(
     uncorrected: bool = False, late: int = 0, l2: bool = False, decay_times_lr: bool = True, sign: float = -1,
     decays: bool = True, decay_after: bool = False, eps_in_root: bool = False, square: bool = True, root: bool = True,
     swapped: bool = False, keeps_corrected: bool = False, weight_of_new: bool = True, forgets: bool = False,
+    times: bool = False,
 ) -> Callable[..., Step]:  # fmt: skip
     """AdamW with one of the typical mistakes."""
 
@@ -269,6 +293,8 @@ def variant(
         v = beta2 * v + (1 - beta2) * (gradient**2 if square else gradient)
         at = max(step - late, 1) if late > 0 else step
         m_hat, v_hat = (m, v) if uncorrected else (m / (1 - beta1**at), v / (1 - beta2**at))
+        if times:
+            m_hat, v_hat = m / (1 - beta1 * step), v / (1 - beta2 * step)
         below = (v_hat + eps).sqrt() if eps_in_root else v_hat.sqrt() + eps if root else v_hat + eps
         if late < 0:  # the first step is 0
             m_hat, v_hat = m / (1 - beta1 ** (step - 1)), v / (1 - beta2 ** (step - 1))
@@ -293,6 +319,8 @@ ANSWERS = {
             all_at_once: "15 is 12 + 3",
             never_taken_back: "Which nudge is not taken back?",
             far_away: "Your h is 1e-01",
+            too_near: "small a change is rounding",
+            one_list_under_two_names: "a second name for one list",
             first_slope_only: "How many slopes",
         },
     ),
@@ -311,6 +339,7 @@ ANSWERS = {
             ignored_is_a_column: "is no column",
             ignored_still_divides: "you still divide by 2",
             ignored_still_pushes: "can its logits change the loss?",
+            ignored_rows_left_out: "has a row that does not count",
             overflows: "e^1000 overflows",
             the_loss: "Every logit has a slope",
         },
@@ -322,6 +351,7 @@ ANSWERS = {
             diagonal_only: "Who shrinks when it grows?",
             bracket_turned: "the signs are turned",
             without_the_factor: "Where is the factor a_j",
+            factor_for_one_half: "Which share of it belongs to score j",
             plain_mean: "the plain mean",
             plain_sum: "the plain sum",
             sum_without_keepdim: "lie along the columns",
@@ -338,6 +368,7 @@ ANSWERS = {
             variant(late=1): "correct as in step 2",
             variant(late=2): "correct as in step 1",
             variant(late=-1): "zero in your first step",
+            variant(times=True): "or beta · step",
             variant(l2=True): "That is L2",
             variant(decay_times_lr=False): "shrink the weight by half",
             variant(decays=False): "nothing decays",

@@ -122,6 +122,15 @@ def over_the_tokens(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) ->
     return gain * (x - x.mean(1, keepdim=True)) / torch.sqrt(x.var(1, correction=0, keepdim=True) + eps) + bias
 
 
+def over_the_rows(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    return gain * (x - x.mean(0, keepdim=True)) / torch.sqrt(x.var(0, correction=0, keepdim=True) + eps) + bias
+
+
+def root_of_the_sum(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    return gain * centred / torch.sqrt(centred.square().sum(-1, keepdim=True) + eps) + bias
+
+
 def over_everything(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
     return gain * (x - x.mean()) / torch.sqrt(x.var(correction=0) + eps) + bias
 
@@ -335,6 +344,8 @@ ANSWERS = {
             mean_left_in: "The size is right",
             rms: "taken of x itself",
             over_the_tokens: "done over the tokens",
+            over_the_rows: "over the rows nothing varies",
+            root_of_the_sum: "root of the sum of the squares",
             over_everything: "one mean for all tokens",
             no_keepdim: "keeps it (1, 2, 1)",
             only_centred: "The mean is gone",
