@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minigpt.config import GPTConfig, InputError, model_config_from_json, to_json
-from minigpt.model import GPT
+from minigpt.model import GPT, empty_model
 from minigpt.tokenizer import Tokenizer, load_tokenizer
 
 FORMAT = 1
@@ -213,8 +212,7 @@ def build_model(checkpoint: Checkpoint) -> GPT:
     Raises:
         InputError: when the tensors are not those of the model, naming the first that does not fit.
     """
-    with torch.device("meta"):  # no time spent on initial weights that are replaced at once
-        model = GPT(checkpoint.model_config)
+    model = empty_model(checkpoint.model_config)
     state = dict(checkpoint.model_state)
     if checkpoint.model_config.tie_embeddings:
         state["output_head.weight"] = state["token_embedding.weight"]

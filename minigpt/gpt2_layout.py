@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from minigpt.config import GPTConfig, InputError
-from minigpt.model import GPT
+from minigpt.model import GPT, empty_model
 from minigpt.tokenizer import END_OF_TEXT, BPETokenizer
 
 # Our names, and GPT-2's: of the config's fields, and of the parts of a block.
@@ -138,8 +138,7 @@ def from_gpt2(tensors: dict[str, Any], config: GPTConfig) -> dict[str, Tensor]:
     Raises:
         InputError: naming every tensor that is missing, extra, of another shape, or not of numbers.
     """
-    with torch.device("meta"):
-        shapes = {name: tuple(tensor.shape) for name, tensor in GPT(config).state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in empty_model(config).state_dict().items()}
     prefix = "transformer." if any(name.startswith("transformer.") for name in tensors) else ""
     names = {ours: theirs.replace("transformer.", prefix) for ours, theirs in gpt2_names(config).items()}
     problems = []

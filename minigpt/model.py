@@ -1,10 +1,13 @@
 """GPT-2 (Radford et al. 2019), whole: blocks, model, loss, and the arithmetic of its size and cost."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from minigpt.attention import CausalSelfAttention
 from minigpt.config import IGNORE, GPTConfig, InputError
@@ -99,6 +102,20 @@ class GPT(nn.Module):
             x = block(x, cache, layer, position)
         x = self.final_norm(x)
         return x
+
+
+class _NoInitialWeights(TorchFunctionMode):
+    """Leaves out nn.init.normal_: on the meta device it has nothing to do, and imports torch's compiler to do it."""
+
+    def __torch_function__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        return kwargs["tensor"] if function is nn.init.normal_ else function(*args, **kwargs)
+
+
+def empty_model(config: GPTConfig) -> GPT:
+    """A model of shapes without numbers (torch's meta device), in no time, for weights that take their place."""
+    with torch.device("meta"), _NoInitialWeights():
+        return GPT(config)
 
 
 def next_token_loss(logits: Tensor, targets: Tensor, n_targets: Tensor | int | None = None) -> Tensor:

@@ -37,7 +37,7 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> dict[str, torch.op
     }
     if muon:
         optimizers["muon"] = torch.optim.Muon(
-            muon, lr=config.muon_learning_rate, weight_decay=0.0, momentum=0.95, nesterov=True
+            muon, lr=config.muon_learning_rate, weight_decay=config.weight_decay, momentum=0.95, nesterov=True
         )
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:

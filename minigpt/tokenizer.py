@@ -105,25 +105,22 @@ def learn_merges(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
         merges.append(pair)
         words_with_new: dict[Pair, list[int]] = defaultdict(list)
         for w in set(words_with.pop(pair)):
-            count = counts[w]
-            merged: list[int] = []
-            last = -1
-            for i in words[w]:  # as in merge(), but it counts each pair that comes or goes
-                if last == left and i == right:
-                    merged[-1] = last = new_id
-                    if len(merged) > 1:
-                        before = merged[-2]
+            word, count = words[w], counts[w]
+            i = 0
+            while i < len(word) - 1:  # as in merge(), but in place, and it counts each pair that comes or goes
+                if word[i] == left and word[i + 1] == right:
+                    if i > 0:
+                        before = word[i - 1]
                         pair_counts[before, left] -= count
                         pair_counts[before, new_id] += count
                         words_with_new[before, new_id].append(w)
-                else:
-                    if last == new_id:
-                        pair_counts[right, i] -= count
-                        pair_counts[new_id, i] += count
-                        words_with_new[new_id, i].append(w)
-                    merged.append(i)
-                    last = i
-            words[w] = merged
+                    if i + 2 < len(word):
+                        after = word[i + 2]
+                        pair_counts[right, after] -= count
+                        pair_counts[new_id, after] += count
+                        words_with_new[new_id, after].append(w)
+                    word[i : i + 2] = [new_id]
+                i += 1
         pair_counts[pair] = 0
         words_with |= words_with_new
         for new_pair in words_with_new:  # from now on it can only become rarer, so one push is enough
@@ -299,7 +296,7 @@ class BPETokenizer:
         """The ids of a text, by tiktoken: fast, and the same as `encode_plain`.
 
         With `allow_special`, special tokens in the text become their ids. Without, they are text like any other: nobody
-        can end a text by typing <|endoftext|>. Raises InputError for half a surrogate pair.
+        can end a text by typing ``<|endoftext|>``. Raises InputError for half a surrogate pair.
         """
         check_text(text)
         # tiktoken crashes on a million spaces in a row; a run of 100,000 covers at least one of these blocks.

@@ -99,6 +99,8 @@ class Trainer:
         self.best: dict[str, float] = {}  # step and val_loss of the best validation so far
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
+        else:
+            runtime.keep_freed_memory()
         torch.manual_seed(config.seed)
         self.model = GPT(model_config).to(self.device)
         self.optimizers = make_optimizers(self.model, config)
@@ -146,8 +148,10 @@ class Trainer:
             )
         run = saved.run
         config = config or TrainConfig(**run["train"])
+        text = data.spec.get("sha256")
+        moved = {"name": data.spec["name"]} if text and text == run["data"].get("sha256") else {}  # but the same text
         for what, was, now in (
-            ("data", run["data"], data.spec),
+            ("data", run["data"] | moved, data.spec),
             ("model", to_json(saved.model_config), to_json(model_config or saved.model_config)),
             ("optimizer", {"optimizer": run["train"]["optimizer"]}, {"optimizer": config.optimizer}),
         ):

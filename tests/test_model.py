@@ -1,6 +1,8 @@
 """GPT against transformers' GPT-2, its arithmetic against counting; with a cache as without one; no leaks."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -13,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from minigpt.config import IGNORE, PRESETS, GPTConfig, InputError
 from minigpt.kv_cache import KVCache
-from minigpt.model import GPT, flops_per_token, next_token_loss, parameter_count
+from minigpt.model import GPT, empty_model, flops_per_token, next_token_loss, parameter_count
 
 SMALL = GPTConfig(vocab_size=23, context_length=11, n_layers=2, n_heads=3, d_model=12)
 SHAPES = [
@@ -120,6 +122,22 @@ def test_no_token_sees_the_future():
         after = model(changed)
         assert torch.equal(after[:, :t], before[:, :t])
         assert not torch.isclose(after[0, t:], before[0, t:]).all(dim=-1).any()  # and every later place notices
+
+
+@pytest.mark.parametrize("config", SHAPES, ids=str)
+def test_the_empty_model_has_the_shapes_and_no_numbers(config: GPTConfig):
+    empty, full = empty_model(config).state_dict(), GPT(config).state_dict()
+    assert {name: tensor.shape for name, tensor in empty.items()} == {n: tensor.shape for n, tensor in full.items()}
+    assert all(tensor.is_meta for tensor in empty.values())
+    assert full["token_embedding.weight"].std() > 0, "other models still get their numbers"
+
+
+def test_loading_a_model_does_not_wait_for_torch_s_compiler():
+    program = (
+        "import sys; from minigpt.checkpoint import load_model; load_model(); print('torch._dynamo' in sys.modules)"
+    )
+    seen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == "False", "that would take longer than all the rest"
 
 
 @given(chunks=st.lists(st.integers(1, 6), min_size=1, max_size=6).filter(lambda chunks: sum(chunks) <= 11))

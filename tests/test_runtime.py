@@ -97,6 +97,31 @@ def test_waiting_threads_do_not_spin_for_long() -> None:
         assert seen.stdout.strip() == used
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has glibc")
+def test_freed_memory_is_kept() -> None:
+    """The system counts each page that it has to fetch. The settings are glibc's defaults, which it would adapt."""
+    program = """if True:
+        import resource, torch
+        from minigpt.runtime import keep_freed_memory
+        def pages():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(10):
+                held = [torch.ones(2**18) for _ in range(30)]  # 30 MiB
+                del held
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        given_back = pages()
+        keep_freed_memory()
+        pages()
+        print(given_back, pages())
+    """
+    settings = {"MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}
+    seen = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ | settings
+    )
+    given_back, kept = map(int, seen.stdout.split())
+    assert given_back > 5000 and kept < 500
+
+
 def test_synchronize_has_nothing_to_wait_for_on_a_cpu() -> None:
     synchronize(CPU)
 

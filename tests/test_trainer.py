@@ -444,6 +444,18 @@ def test_a_run_is_resumed_with_its_own_model_data_and_optimiser(tmp_path: Path) 
         Trainer.resume(tmp_path, relabelled)
 
 
+def test_data_that_was_moved_is_still_the_run_s_data(tmp_path: Path) -> None:
+    text, moved, other = FakeData(name="here"), FakeData(name="there"), FakeData(name="there")
+    for data, sha256 in ((text, "12"), (moved, "12"), (other, "34")):
+        data.spec["sha256"] = sha256
+    quiet_run(Trainer(shape(), recipe(), text, out=tmp_path), until=2)
+    with pytest.raises(InputError, match="another data .*sha256 was 12, now 34"):
+        Trainer.resume(tmp_path, other)
+    run = Trainer.resume(tmp_path, moved)
+    quiet_run(run, until=3)
+    assert checkpoint.newest_good(tmp_path)[0].run["data"]["name"] == "there"
+
+
 def test_a_model_without_its_optimiser_cannot_be_resumed(tmp_path: Path) -> None:
     run = Trainer(shape(), recipe(), FakeData())
     checkpoint.save(checkpoint.checkpoint_folder(tmp_path, 1), run.model, FakeData().tokenizer, step=1)
