@@ -3,19 +3,23 @@ PYTHON ?= python3
 TORCH ?= cpu
 BIN := .venv/bin
 
-.PHONY: lab test lint lessons figures storyteller
+.PHONY: lab test test-browser lint lessons figures bench site storyteller
 .DEFAULT_GOAL := lab
 
-# JupyterLab on lesson 01
+# JupyterLab on the page that says where to begin
 lab: .venv/.lab
 	$(BIN)/minigpt lab
 
 # Everything that must hold. Two processes run at once, so each has one thread; what trains asks torch for more itself.
-test lessons: export OMP_NUM_THREADS = 1
+test test-browser lessons: export OMP_NUM_THREADS = 1
 test: .venv/.dev lint
 	$(BIN)/python -m pytest -n 2 tests
 	$(BIN)/python notebooks/build.py --check
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 --dist loadfile -n 2 notebooks
+
+# The same in a real browser, as a learner does it. Needs Chromium: apt-get install chromium
+test-browser: .venv/.dev
+	$(BIN)/python -m pytest -v -n 2 --dist worksteal tests/browser
 
 lint: .venv/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -27,6 +31,16 @@ lessons: .venv/.dev
 # Redraw the figures, or some of them: make figures FIGURES="gpt"
 figures: .venv/.dev
 	$(BIN)/python -m figures.build $(FIGURES)
+
+# Beside the peers, in fifteen minutes on two quiet cores. Tiny Shakespeare is downloaded once, or: make bench DATA=file.txt
+# llms-from-scratch asks for tensorflow and numpy below 2.1, which what we import of it does not need: hence --no-deps.
+bench: .venv/.dev
+	$(BIN)/python -m pip install --no-deps llms-from-scratch==1.0.19
+	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))
+
+# The lessons, the solutions and the reference as pages to read, in build/site: plain files that need no network
+site: .venv/.dev
+	$(BIN)/python site/build.py
 
 # Train the bundled model again, measure it, and put it into the package
 storyteller: .venv/.lab

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -130,6 +131,8 @@ def doctor(json: bool = False) -> int:
     if json:
         _print_json(report)
     else:
+        if cache.is_relative_to(Path.home()):  # fit to show: in a notebook it is stored
+            report["cache"] = str(Path("~") / cache.relative_to(Path.home()))
         _print_table({k: ("yes" if v else "no") if isinstance(v, bool) else v for k, v in report.items()})
         if not shakespeare:
             print("\ntiny Shakespeare is downloaded (1.1 MB) the first time you train with --data shakespeare")
@@ -143,11 +146,11 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def lab(lesson: Positional[str] = "01_next_token_game", port: int = 8888) -> int:
-    """Open JupyterLab on a lesson. On a machine without a display it prints the address to open.
+def lab(lesson: Positional[str] = "00_start_here", port: int = 8888) -> int:
+    """Open JupyterLab on the first page or on a lesson. Without a display it prints the address to open.
 
     Args:
-        lesson: name of the lesson, or its number.
+        lesson: name of the lesson, or its number; by default the page that says where to begin.
         port: where JupyterLab listens; the next free one is taken if it is in use.
     """
     roots = [
@@ -171,7 +174,23 @@ def lab(lesson: Positional[str] = "01_next_token_game", port: int = 8888) -> int
     # A file as argument would make its folder the root, and the pictures of the lessons, one folder up, out of reach.
     command.append(f"--ServerApp.root_dir={roots[0]}")
     command.append(f"--LabApp.default_url=/lab/tree/notebooks/{found[0].name}")
+    _sign(roots[0] / "notebooks")
     return subprocess.call(command, cwd=roots[0], env=environment)
+
+
+def _sign(folder: Path) -> None:
+    """Let JupyterLab show the stored figures of the course's own notebooks; `jupyter trust` does the same.
+
+    In a notebook that nobody on this machine has run or signed, such as one from a clone, it shows no SVG.
+    """
+    import nbformat
+    from nbformat.sign import NotebookNotary
+
+    notary = NotebookNotary()
+    for source in (folder / "source").glob("*.py"):
+        for path in (folder / f"{source.stem}.ipynb", folder / "solutions" / f"{source.stem}.ipynb"):
+            with suppress(OSError, ValueError):  # not built yet, or broken: JupyterLab says so when it is opened
+                notary.sign(nbformat.read(path, as_version=4))
 
 
 def data(
@@ -264,12 +283,8 @@ def data_prepare(
         json: print one JSON object.
     """
     from minigpt.prepare import prepare
-    from minigpt.tokenizer import gpt2_tokenizer, load_tokenizer
 
-    if tokenizer == "gpt2":
-        used: Tokenizer = gpt2_tokenizer()
-    else:
-        used = load_tokenizer(Path(tokenizer)) if Path(tokenizer).is_file() else _find(tokenizer).tokenizer
+    used = _load_tokenizer(tokenizer)
     if workers == 0:
         # What taskset or a container leaves to this process; and Windows cannot wait for more than 61 at once.
         workers = min(61, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -343,7 +358,7 @@ class Train:
     """Train a model. A preset sets all of it; any flag below changes one part."""
 
     preset: str = "storyteller"
-    """storyteller, tiny, shakespeare-char, shakespeare-char-gpu, gpt2 or gpt2-8."""
+    """storyteller, tiny, shakespeare-char, shakespeare-char-fast, -long or -gpu, gpt2 or gpt2-8."""
     data: str = "stories"
     """stories, shakespeare, or the path of a text file or of a folder that `minigpt data prepare` made."""
     out: Path = Path("run")
@@ -416,9 +431,15 @@ def _train(arguments: Train, device: "torch.device") -> int:
     from minigpt.runtime import rank
     from minigpt.trainer import Trainer
 
-    source = load_data(arguments.data, arguments.model.context_length, arguments.tokenizer, arguments.model.vocab_size)
+    model = arguments.model
+    try:
+        source = load_data(arguments.data, model.context_length, arguments.tokenizer, model.vocab_size)
+    except InputError as error:
+        if arguments.resume:
+            raise InputError(f"{error}. If the data was moved, add --data NEW_PLACE") from None
+        raise
     # The data's tokenizer knows how many tokens there are.
-    model_config = replace(arguments.model, vocab_size=source.tokenizer.vocab_size)
+    model_config = replace(model, vocab_size=source.tokenizer.vocab_size)
     if arguments.resume:
         trainer = Trainer.resume(arguments.out, source, model_config, arguments.train, device)
     else:
@@ -502,7 +523,11 @@ def generate(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    beams: int | None = None,
+    length_penalty: float = 1.0,
     seed: int | None = None,
+    stream: bool = False,
     device: str = "auto",
     json: bool = False,
 ) -> int:
@@ -516,27 +541,57 @@ def generate(
         temperature: 1 samples as the model was trained, lower is safer, 0 always takes the likeliest token.
         top_k: sample from this many of the likeliest tokens only.
         top_p: sample from the fewest tokens that together have this probability.
+        repetition_penalty: above 1 makes tokens that the text has already less likely.
+        beams: instead of sampling, search with this many beams for the likeliest texts.
+        length_penalty: with --beams, divide a text's log-probability by its length to this power.
         seed: the same seed gives the same texts.
+        stream: show the text while it is written.
         device: auto, cpu, cuda, ….
         json: print one JSON object.
     """
+    from minigpt import generate as sampling
     from minigpt import runtime
-    from minigpt.generate import generate as sample
+    from minigpt.beam_search import beam_search
 
+    drawn = (temperature, top_k, top_p, repetition_penalty, seed) != (1.0, None, None, 1.0, None)
+    if beams is not None and (drawn or num > max(1, beams)):
+        raise InputError(
+            f"--beams {beams} finds {beams} texts and draws nothing: leave out --temperature, --top-k, --top-p, "
+            f"--repetition-penalty and --seed, and ask with --num for {beams} at most"
+        )
+    if stream and (json or beams is not None or num != 1):
+        raise InputError("--stream shows one text while it is drawn: leave out --num, --beams and --json")
     loaded, used = _load(model)
     loaded.to(runtime.pick_device(device))
     start = [] if used.end_of_text is None else [used.end_of_text]
     ids = start + used.encode(prompt)
     if not ids:
         raise InputError("this model needs a beginning: give a prompt of at least one character")
-    room = loaded.config.context_length - len(ids)
-    new = sample(
-        loaded, ids, max(1, room) if max_new_tokens is None else max_new_tokens, num=num, temperature=temperature,
-        top_k=top_k, top_p=top_p, stop_token=used.end_of_text, seed=seed,
-    )  # fmt: skip
-    texts = [prompt + used.decode(sample_ids) for sample_ids in new]
+    if max_new_tokens is None:
+        max_new_tokens = max(1, loaded.config.context_length - len(ids))
+    options: sampling.Options = {
+        "temperature": temperature, "top_k": top_k, "top_p": top_p, "repetition_penalty": repetition_penalty,
+        "stop_token": used.end_of_text, "seed": seed,
+    }  # fmt: skip
+    if stream:
+        tokens = sampling.stream(loaded, ids, max_new_tokens, **options)
+        print(prompt, end="", flush=True)
+        for piece in sampling.stream_text(tokens, used):
+            print(piece, end="", flush=True)
+        print()
+        return 0
+    if beams is None:
+        (samples,) = sampling.generate_batch(loaded, [ids], max_new_tokens, num=num, **options)
+        found = [(sample.tokens, sum(sample.log_probabilities)) for sample in samples]
+    else:
+        best = beam_search(
+            loaded, ids, max_new_tokens, beams=beams, length_penalty=length_penalty, stop_token=used.end_of_text
+        )
+        found = [(beam.tokens, beam.log_probability) for beam in best[:num]]
+    texts = [prompt + used.decode(new) for new, _ in found]
     if json:
-        _print_json({"model": model, "prompt": prompt, "texts": texts})
+        log_probabilities = [log_probability for _, log_probability in found]
+        _print_json({"model": model, "prompt": prompt, "texts": texts, "log_probabilities": log_probabilities})
     else:
         print("\n\n".join(map(_wrap, texts)))
     return 0

@@ -35,6 +35,16 @@ NOTEBOOKS = Path(__file__).parent
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 SOLUTION = re.compile(rf"^( *){BEGIN}\n(.*?)^ *{END}$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^### (Exercise \d+ · .+)$", re.MULTILINE)
+GUARD = """\
+try:
+    import minigpt.course
+except ModuleNotFoundError as error:
+    raise SystemExit(f"no {error.name} here: run `make lab` in the folder of the course") from None
+
+"""  # at the top of the set-up cell: what a learner reads where minigpt is not installed, or in another kernel
+WIDGET = "application/vnd.jupyter.widget-view+json"
+ALERT = '<div class="alert alert-warning">'
+DARK_ALERT = '<div class="alert alert-warning" style="color: #222">'  # JupyterLab writes orange on pale orange, 2:1
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},  # no version: a rebuild on another Python gives the same file
@@ -138,6 +148,12 @@ def solutions_from(source: NotebookNode, name: str) -> NotebookNode:
 
 
 def _notebook(cells: list[NotebookNode]) -> NotebookNode:
+    setup = next((cell for cell in cells if "setup" in tags(cell)), None)
+    if setup is not None:
+        setup.source = GUARD + setup.source
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace(ALERT, DARK_ALERT)
     return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
 
 
@@ -163,6 +179,8 @@ def execute(notebook: NotebookNode, path: Path) -> None:
             resources={"metadata": {"path": str(path.parent)}},
             on_cell_executed=lambda **_: bar.update(),
         ).execute()
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        output.get("data", {}).pop(WIDGET, None)  # it is dead without its kernel; the picture beside it stays
     notebook.metadata = nbformat.from_dict(METADATA)  # without what the kernel wrote
     path.write_text(nbformat.writes(notebook).rstrip("\n") + "\n", encoding="utf-8", newline="\n")
 

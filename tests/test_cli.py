@@ -13,9 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pooch
 import pytest
 import torch
+from nbformat.sign import NotebookNotary
 
 from minigpt import checkpoint, cli, pretrained, stories, trainer
 from minigpt import data as data_module
@@ -279,6 +281,19 @@ def test_a_preset_brings_its_tokenizer(call: Call, world: Path) -> None:
     assert checkpoint.newest_good(world / "own")[0].tokenizer.vocab_size == len(set(text))
 
 
+def test_data_that_was_moved_is_named_anew(call: Call, text_run: Path, world: Path) -> None:
+    shutil.copytree(text_run, "moved_run")
+    text = Path(checkpoint.newest_good(text_run)[0].run["data"]["name"])
+    text.rename("elsewhere.txt")
+    try:
+        status, _, err = call("train", "--out", "moved_run", "--resume", "--max-steps", 9)
+        assert status == 2 and str(text) in err and "If the data was moved, add --data NEW_PLACE" in err
+        status, out, _ = call("train", "--out", "moved_run", "--resume", "--max-steps", 9, "--data", "elsewhere.txt")
+        assert status == 0 and "going on with moved_run" in out
+    finally:
+        Path("elsewhere.txt").rename(text)
+
+
 def test_resume_takes_over_every_flag(call: Call, text_run: Path, world: Path) -> None:
     shutil.copytree(text_run, world / "longer")
     status, out, _ = call("train", "--out", "longer", "--resume")
@@ -329,6 +344,35 @@ def test_generate_slides_over_the_context(call: Call, text_run: Path) -> None:
     assert status == 0 and len(json.loads(out)["texts"][0]) == 47
     status, out, _ = call("generate", "the cat", "--model", "text_run", "--seed", 0, "--json")
     assert status == 0 and len(json.loads(out)["texts"][0]) == 16, "by default as much as the context holds"
+
+
+def test_generate_streams_the_text_that_it_would_print(call: Call, text_run: Path) -> None:
+    arguments = ("generate", "the cat", "--model", text_run, "--max-new-tokens", 40, "--seed", 3)
+    text = json.loads(call(*arguments, "--json")[1])["texts"][0]
+    assert call(*arguments, "--stream") == (0, text + "\n", "")
+
+
+def test_generate_says_how_probable_a_text_is(call: Call, text_run: Path) -> None:
+    arguments = ("generate", "the cat", "--model", text_run, "--max-new-tokens", 9, "--json")
+    greedy = json.loads(call(*arguments, "--temperature", 0)[1])
+    loaded, used = checkpoint.load_model(str(text_run))
+    ids = torch.tensor([used.encode(greedy["texts"][0])])
+    with torch.no_grad():
+        expected = loaded(ids)[0].log_softmax(-1)[range(6, 15), ids[0, 7:]].sum().item()
+    assert greedy["log_probabilities"] == pytest.approx([expected], abs=1e-4)
+    best = json.loads(call(*arguments, "--beams", 4, "--num", 3, "--length-penalty", 0)[1])
+    assert len(set(best["texts"])) == 3 and all(len(text) == 16 for text in best["texts"])
+    assert best["log_probabilities"] == sorted(best["log_probabilities"], reverse=True)
+    assert best["log_probabilities"][0] >= expected - 1e-4
+    one = json.loads(call(*arguments, "--beams", 1)[1])
+    assert one["texts"] == greedy["texts"]
+    assert one["log_probabilities"] == pytest.approx(greedy["log_probabilities"], abs=1e-4)
+
+
+def test_generate_can_avoid_repetition(call: Call, text_run: Path) -> None:
+    arguments = ("generate", "the cat", "--model", text_run, "--max-new-tokens", 9, "--temperature", 0, "--json")
+    plain, varied = (json.loads(call(*arguments, *more)[1])["texts"][0] for more in ((), ("--repetition-penalty", 9)))
+    assert len(set(varied)) > len(set(plain))
 
 
 def test_the_bundled_model_tells_five_different_stories(call: Call) -> None:
@@ -396,7 +440,7 @@ class TestLab:
 
         monkeypatch.setattr(subprocess, "call", note)
         monkeypatch.setattr(cli, "_version", lambda package: "4.0")
-        for name in ("01_next_token_game", "02_tokenization", "10_training_on_a_cpu"):
+        for name in ("00_start_here", "01_next_token_game", "02_tokenization", "10_training_on_a_cpu"):
             (tmp_path / "notebooks").mkdir(exist_ok=True)
             (tmp_path / "notebooks" / f"{name}.ipynb").write_text("{}")
         (tmp_path / "notebooks" / "source").mkdir()
@@ -405,7 +449,7 @@ class TestLab:
 
     @pytest.mark.parametrize(
         ("lesson", "opened"),
-        [(None, "01_next_token_game"), ("1", "01_next_token_game"), ("02", "02_tokenization"),
+        [(None, "00_start_here"), ("0", "00_start_here"), ("1", "01_next_token_game"), ("02", "02_tokenization"),
          ("10", "10_training_on_a_cpu"), ("02_tokenization.ipynb", "02_tokenization"),
          ("notebooks/02_tokenization.ipynb", "02_tokenization"), ("/abs/02_tokenization.ipynb", "02_tokenization")],
     )  # fmt: skip
@@ -425,6 +469,23 @@ class TestLab:
             monkeypatch.setattr(cli.platform, "system", lambda: "Linux")
             call("lab")
         assert ["--no-browser" in command for command, _ in self.calls] == [True, False]
+
+    def test_stored_figures_of_the_course_are_trusted_and_nothing_else(
+        self, call: Call, course: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("JUPYTER_DATA_DIR", str(course / "data"))
+        folder = course / "notebooks"
+        figure = nbformat.v4.new_output("display_data", {"image/svg+xml": "<svg/>"})
+        for name in ("01_next_token_game", "mine"):
+            cell = nbformat.v4.new_code_cell(name, outputs=[figure])
+            nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / f"{name}.ipynb")
+        (folder / "source" / "01_next_token_game.py").touch()
+        (folder / "source" / "02_tokenization.py").touch()
+        (folder / "02_tokenization.ipynb").write_text("broken")
+        assert call("lab")[0] == 7
+        trusted = {path.stem: NotebookNotary().check_signature(nbformat.read(path, 4)) for path in
+                   (folder / "01_next_token_game.ipynb", folder / "mine.ipynb")}  # fmt: skip
+        assert trusted == {"01_next_token_game": True, "mine": False}
 
     def test_an_unknown_lesson_comes_with_the_nearest(self, call: Call) -> None:
         status, out, err = call("lab", "02_tokenisation")
@@ -507,6 +568,13 @@ class TestLab:
         ("generate a --model text_run --top-k 0", "top_k is 0; it must be between 1 and"),
         ("generate a --model text_run --top-p 1.5", "top_p is 1.5; it must be above 0 and at most 1"),
         ("generate a --model text_run --seed -3", "seed is -3; it must be at least 0"),
+        ("generate a --model text_run --repetition-penalty 0", "repetition_penalty is 0.0; it must be a positive"),
+        ("generate a --model text_run --beams 0", "beams is 0; it must be at least 1"),
+        ("generate a --model text_run --beams 2 --num 3", "--beams 2 finds 2 texts and draws nothing"),
+        ("generate a --model text_run --beams 2 --top-k 3", "leave out --temperature, --top-k"),
+        ("generate a --model text_run --beams 2 --max-new-tokens 17", "max_new_tokens is 17; with 1 tokens of prompt"),
+        ("generate a --model text_run --stream --num 2", "--stream shows one text while it is drawn"),
+        ("generate a --model text_run --stream --top-k 0", "top_k is 0"),
         ("generate a --model text_run --device gpu", "device 'gpu' cannot be used here"),
         (f"generate {'a' * 17} --model text_run", "the prompt has 17 tokens, and the model's context holds 16"),
         ("evaluate --model nowhere", "there is no model and no folder called 'nowhere'"),

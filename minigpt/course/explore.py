@@ -335,6 +335,6 @@ class Explorer:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """The live explorer for a frontend with widgets, the picture for every other, its description for none."""
         picture = self.picture()
-        words = f"The explorer; run the cell to use it. {picture.alt}"  # JupyterLab draws no SVG before that
+        words = f"The explorer; run the cell to use it. {picture.alt}"  # shown where a notebook is not trusted
         still = {"text/plain": words, "image/svg+xml": pictures.svg(picture)}
         return {**self.box._repr_mimebundle_(), **still}

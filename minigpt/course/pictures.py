@@ -20,6 +20,7 @@ DATA = f"var(--minigpt-data,{plots.BLUE})"
 MARK = f"var(--minigpt-mark,{plots.ORANGE})"
 
 WIDTH = 880  # of a page, and of a text that fills its lines
+COLUMN = 800  # of a notebook beside its list of files, on a small laptop
 CELL = 7.4  # width of a letter of the font below; a Chinese character takes two
 FONT = "font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:12px"
 SMALL = "font-size:10px"
@@ -36,8 +37,13 @@ class Picture:
 
 
 def svg(picture: Picture, page: bool = True) -> str:
-    """An SVG document; with `page` on a page of its own that follows no theme."""
-    size = f'width="{picture.width:g}" height="{picture.height:g}" viewBox="0 0 {picture.width:g} {picture.height:g}"'
+    """An SVG document; with `page` on a page of its own that follows no theme.
+
+    A page is no wider than COLUMN: of a stored picture that is, JupyterLab cuts off the rest.
+    """
+    scale = min(1.0, COLUMN / picture.width) if page else 1.0
+    width, height = (f"{side * scale:.0f}" for side in (picture.width, picture.height))
+    size = f'width="{width}" height="{height}" viewBox="0 0 {picture.width:g} {picture.height:g}"'
     back = '<rect width="100%" height="100%" style="fill: #ffffff"/>' if page else ""
     alt = escape(picture.alt)
     return (

@@ -26,7 +26,8 @@ from matplotlib.figure import Figure
 
 from minigpt import stories
 from minigpt.checkpoint import load_model
-from minigpt.course import check, plots, start_lesson
+from minigpt.course import check, explore, plots, start_lesson
+from minigpt.course.inside import logit_lens, look_inside, part_names
 from minigpt.data import StoryData
 from minigpt.evaluate import floor, mean_loss
 from minigpt.generate import generate
@@ -442,6 +443,43 @@ plots.loss_ladder(losses, bound.split_loss)
 # %%
 print(f"our GPT: {sum(p.numel() for p in model.parameters()):,} parameters, {model.config.n_layers} blocks")
 print(f"a table for ten tokens of context: {float(V) ** 10:.1e} rows")
+
+# %% [markdown]
+# ### Look inside
+#
+# Here is our GPT at work on the long text from the beginning of this lesson. Run the cell, and you can turn everything. (Where
+# this page is only read, it is a picture.) The boxes are the tokens. The framed one asks what comes next. The arc shows where one
+# **head** of the attention (lesson 5) looks back, here from the end of the text to the end of the sentence in which somebody came
+# along. Below on the left you find the bars again.
+
+# %%
+so_far = tokenizer.decode(ids[:name_again])
+explore(model, tokenizer, so_far, layer=3, head=1)
+
+# %% [markdown]
+# The table on the right asks each part of the model: if the text went no further through the model than to here, what would be the
+# guess? Read it from the top. The blocks before have other guesses, and then the last attention fetches the name:
+
+# %%
+seen = look_inside(model, [START, *ids[:name_again]])
+guesses = [tokenizer.decode([int(token)]) for token in logit_lens(model, seen.stream[:, -1]).argmax(dim=-1)]
+print([f"{part}:{guess}" for part, guess in zip(part_names(model.config.n_layers), guesses, strict=True)])
+assert [guess == f" {helper}" for guess in guesses] == [False] * 5 + [True] * 2
+
+arc_end = int(seen.weights[2, 0, -1].argmax())  # layer 3, head 1 (a program counts from 0), the last token
+looked_at = tokenizer.decode(seen.ids[1 : arc_end + 1]).split(". ")[-1]
+print("the sentence at whose end the arc ends:", looked_at)
+assert helper in looked_at and looked_at.endswith(".")
+
+# %% [markdown]
+# Now try. In the text, write *Zoe* wherever the name of the helper stands, and see the bars follow. Click on other tokens, and see
+# what the model expected there. Press «draw the next token» a few times, and «step back». Which tokens were sure to come, and where did
+# the dice decide?
+
+# %%
+renamed = next_token_probabilities(so_far.replace(helper, "Zoe"))
+print(f"after the change, P(Zoe) = {renamed[tokenizer.encode(' Zoe')[0]]:.2f}")
+assert renamed.argmax() == tokenizer.encode(" Zoe")[0]
 
 # %% [markdown]
 # <div class="alert alert-warning">

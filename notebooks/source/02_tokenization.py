@@ -33,8 +33,9 @@ import torch
 from tqdm import tqdm
 
 from minigpt import stories
+from minigpt.checkpoint import load_model
 from minigpt.config import InputError
-from minigpt.course import check, plots, start_lesson
+from minigpt.course import check, explore, plots, start_lesson
 from minigpt.tokenizer import END_OF_TEXT, GPT2_PATTERN, BPETokenizer, CharTokenizer, Pair
 
 start_lesson()
@@ -500,25 +501,22 @@ def learn_merges(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
         merges.append(pair)
         words_with_new: dict[Pair, list[int]] = defaultdict(list)
         for w in set(words_with.pop(pair)):
-            count = counts[w]
-            merged: list[int] = []
-            last = -1
-            for i in words[w]:  # as in merge(), but it counts each pair that comes or goes
-                if last == left and i == right:
-                    merged[-1] = last = new_id
-                    if len(merged) > 1:
-                        before = merged[-2]
+            word, count = words[w], counts[w]
+            i = 0
+            while i < len(word) - 1:  # as in merge(), but in place, and it counts each pair that comes or goes
+                if word[i] == left and word[i + 1] == right:
+                    if i > 0:
+                        before = word[i - 1]
                         pair_counts[before, left] -= count
                         pair_counts[before, new_id] += count
                         words_with_new[before, new_id].append(w)
-                else:
-                    if last == new_id:
-                        pair_counts[right, i] -= count
-                        pair_counts[new_id, i] += count
-                        words_with_new[new_id, i].append(w)
-                    merged.append(i)
-                    last = i
-            words[w] = merged
+                    if i + 2 < len(word):
+                        after = word[i + 2]
+                        pair_counts[right, after] -= count
+                        pair_counts[new_id, after] += count
+                        words_with_new[new_id, after].append(w)
+                    word[i : i + 2] = [new_id]
+                i += 1
         pair_counts[pair] = 0
         words_with |= words_with_new
         for new_pair in words_with_new:  # from now on it can only become rarer, so one push is enough
@@ -832,6 +830,28 @@ assert len(pieces) < len(from_chinese.encode(sentences["English"])) == len(sente
 # Now Chinese is short, and English is the language that pays for every byte. Look at the two tokens in the middle. They meet inside the
 # character 将: its bytes E5 B0 end the first, its byte 86 begins the second. Byte-level BPE knows nothing of characters, and joins bytes
 # wherever they are frequent neighbours.
+
+# %% [markdown]
+# ### Your own text
+#
+# Type whatever you like. Each box is a token, with its id below; `\xe4` is a byte that is no character by itself. The tokenizer is that
+# of the course's storyteller, which was learned from stories, as ours was. (What stands below the boxes is what its GPT makes of the
+# text. Lessons 1, 5 and 13 use it.)
+
+# %%
+storyteller, its_tokenizer = load_model("storyteller")
+mixed = "Mia found a strawberry and a caf\u00e9. 你好 🦊"
+explore(storyteller.double(), its_tokenizer, mixed, position=0)
+
+# %% [markdown]
+# Find the two *a* with the same id, the pieces of *strawberry*, and the bytes of é, 你 and 🦊. Then change the text: write *strawberry* in
+# capitals, or put a name of a story, such as *Hana*, first at the beginning and then in the middle.
+
+# %%
+for piece in (" strawberry", " STRAWBERRY", "Hana", " Hana", "\u00e9", "你", "🦊"):
+    print(f"{piece!r}: {len(its_tokenizer.encode(piece))} tokens")
+assert its_tokenizer.encode(mixed).count(its_tokenizer.encode(" a")[0]) == 2
+assert its_tokenizer.encode("Hana") != its_tokenizer.encode(" Hana")
 
 # %% [markdown]
 # ## Export to tiktoken

@@ -31,7 +31,7 @@ import minigpt.attention
 from minigpt import stories
 from minigpt.checkpoint import load_model
 from minigpt.config import GPTConfig
-from minigpt.course import check, plots, start_lesson
+from minigpt.course import check, explore, plots, start_lesson
 from minigpt.kv_cache import KVCache
 from minigpt.model import GPT, next_token_loss
 from minigpt.tokenizer import END_OF_TEXT
@@ -791,6 +791,42 @@ assert sum(knows) > 0.8 * len(knows)
 # A few values move far more than the rest, and the token which the head looks at before the hero's name is among them. Whatever its word may
 # be, the layers below have filed the name there. The weights find the place, the value says what is in it.
 #
+# ### All heads, all places
+#
+# Here are all weights of all heads on this story, to wander about in; they are read with a hook, as above. The framed token looks, the
+# arc goes where it looks, and the number stands below. We begin at the last place where a name comes next.
+
+# %%
+explore(model, tokenizer, story.text, position=asking[-1], layer=best[0] + 1, head=best[1] + 1)
+
+# %% [markdown]
+# The arc ends at a full stop. It is the end of the first sentence in which that name stood. Set the position to the place of the comma
+# before the last *Ken*, or click on it: the arc moves to the end of *his* first sentence. Now go through the other heads of this layer
+# at the same places. Which of them agree?
+
+# %%
+story_ids = texts[told.index(story)]
+in_layer = look_inside(story_ids)[0][best[0]]  # (h, T, T)
+for t in asking[-2:]:
+    first_mention = int((story_ids == story_ids[t + 1]).nonzero()[0])
+    full_stop = words.index(".", first_mention)
+    agree = [head + 1 for head in range(len(in_layer)) if in_layer[head, t].argmax() == full_stop]
+    print(
+        f"position {t}, before{words[t + 1]}: heads {agree} look at position {full_stop}, the end of its first sentence"
+    )
+    assert best[1] + 1 in agree
+
+# %% [markdown]
+# Then choose *matrix* for the picture of the attention. A head's weights always sum to 1, also where there is nothing to fetch. Look for a
+# dark column: a place on which many tokens rest that do not need this head.
+
+# %%
+rests = (in_layer[best[1]] > 0.5).sum(dim=0)  # (T,): how many tokens put most of their weight on each
+j = int(rests.argmax())
+print(f"{rests[j]} of {len(rests)} tokens put more than half of their weight on «{words[j]}», position {j}")
+assert rests[j] > len(rests) / 3
+
+# %% [markdown]
 # ### Does it matter?
 #
 # Lesson 4 warned that a map shows where a head looks, not what comes of it. So silence the head: put zeros in place of its output, before the
@@ -839,6 +875,8 @@ print(f"intact: loss {intact[0]:.2f} at names, {intact[1]:.2f} elsewhere\n")
 print("silenced         weight on names   loss at names   elsewhere")
 for (at, head), (names, others) in rise.items():
     print(f"layer {at + 1} head {head + 1}   {tracking[at, head]:15.2f}   {names:+13.2f}   {others:+9.2f}")
+assert max(others for _, others in rise.values()) > 0.2  # some rows hurt everywhere
+assert min(value.abs().max() for value in rise.values()) < 0.05  # and some cost next to nothing
 
 # %% [markdown]
 # The top row hurts at names, and much less elsewhere. Some rows hurt everywhere: look for the layer that all others build upon. And some cost next

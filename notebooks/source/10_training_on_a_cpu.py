@@ -12,7 +12,7 @@
 #
 # **Time** 90 min, of which the computer trains for about three
 #
-# **Builds on** [lesson 1](01_next_token_game.ipynb) (loss, entropy floor); lessons 8 and 9, planned, build the model and trace one
+# **Builds on** [lesson 1](01_next_token_game.ipynb) (loss, entropy floor); [lesson 8](08_full_gpt.ipynb) builds the model, [lesson 9](09_loss_backprop_adamw.ipynb) traces one
 # step by hand. Here both come from the package.
 #
 # ![The training loop around the GPT: text goes in, the loss compares the output with the next tokens, backward finds the gradients, the optimiser changes the weights](../figures/where_training_on_a_cpu.svg)

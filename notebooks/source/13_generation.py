@@ -33,7 +33,7 @@ from minigpt import stories
 from minigpt.attention import CausalSelfAttention, scaled_dot_product_attention
 from minigpt.checkpoint import load_model
 from minigpt.config import GPTConfig, InputError, preset
-from minigpt.course import check, plots, start_lesson
+from minigpt.course import check, explore, plots, start_lesson
 from minigpt.evaluate import grade, perplexity
 from minigpt.generate import distribution, draw, generate, stream
 from minigpt.kv_cache import KVCache
@@ -379,6 +379,22 @@ assert size == 1
 # %% [markdown]
 # The package's `distribution` does all three in a fixed order: temperature, then top-k, then top-p. The order matters. A
 # temperature changes the probabilities, and so what the nucleus holds.
+
+# %%
+for tau in (0.5, 1.0, 1.5, 2.0):
+    size = int((distribution(logits_after(OPENING), tau, top_p=0.9) > 0).sum())
+    print(f"temperature {tau}: the nucleus of top-p 0.9 has {size} tokens")
+assert size > 50
+
+# %% [markdown]
+# ### Turn them yourself
+#
+# Move the sliders. The full bars are what would be drawn, the dashed ones what the model gives. First lower top-p at temperature 2 until the
+# nucleus is as small as it was at temperature 1. Then press «draw the next token» ten times at temperature 2, step back ten times, and
+# do it again with top-k 5. Where does the story first go astray? (The boxes and arcs above are the attention of lesson 5.)
+
+# %%
+explore(model, tokenizer, OPENING, temperature=2.0, top_p=0.9)
 
 # %% [markdown]
 # ## What a setting costs

@@ -95,6 +95,19 @@ def test_the_solutions_hold_setup_and_exercises_only(source: Path) -> None:
     assert texts[4:] == ["check.double(double)"]
 
 
+def test_the_setup_cell_begins_with_what_to_run_where_the_package_is_missing(source: Path) -> None:
+    for notebook in built(source):
+        (setup,) = [cell.source for cell in notebook.cells if "setup" in build.tags(cell)]
+        assert setup.startswith(build.GUARD + "from minigpt.course import")
+        assert sum(build.GUARD.strip() in cell.source for cell in notebook.cells) == 1
+
+
+def test_a_misconception_reads_on_the_colours_of_jupyterlab(source: Path) -> None:
+    source.write_text(SOURCE.replace("# What it means", f"# {build.ALERT}It is hard.</div>\n#\n# What it means"))
+    lesson, _ = built(source)
+    assert '<div class="alert alert-warning" style="color: #222">It is hard.</div>' in lesson.cells[0].source
+
+
 def test_ids_are_stable_and_valid(source: Path) -> None:
     lesson, solutions = built(source)
     assert [cell.id for cell in lesson.cells] == [f"01-doubling-{position:03}" for position in range(1, 9)]

@@ -8,7 +8,7 @@ import pytest
 from figures.build import FIGURES, NAMES, svg
 
 ROOT = FIGURES.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "notebooks" / "source").glob("*.py"))]
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "notebooks" / "source").glob("*.py"))]
 each_figure = pytest.mark.parametrize("name", NAMES)
 
 

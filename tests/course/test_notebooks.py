@@ -17,12 +17,14 @@ import minigpt
 from notebooks.build import NOTEBOOKS, exercises, read_source, strays, tags, unexecuted
 
 SOURCES = sorted((NOTEBOOKS / "source").glob("*.py"))
-LESSONS = [NOTEBOOKS / f"{source.stem}.ipynb" for source in SOURCES]
-SOLUTIONS = [NOTEBOOKS / "solutions" / path.name for path in LESSONS]
+PAGES = [NOTEBOOKS / f"{source.stem}.ipynb" for source in SOURCES]
+SOLUTIONS = [NOTEBOOKS / "solutions" / path.name for path in PAGES]
+START, *LESSONS = PAGES  # the page that says where to begin is no lesson: it teaches nothing about a GPT
+each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 each_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 each_notebook = pytest.mark.parametrize(
-    "path", LESSONS + SOLUTIONS, ids=lambda path: str(path.relative_to(NOTEBOOKS).with_suffix(""))
+    "path", PAGES + SOLUTIONS, ids=lambda path: str(path.relative_to(NOTEBOOKS).with_suffix(""))
 )
 
 IMAGE = re.compile(r"!\[(?P<alt>[^\]]*)\]\((?P<target>[^)\s]+)[^)]*\)")
@@ -50,26 +52,28 @@ def section(notebook: NotebookNode, title: str) -> str:
 
 
 def test_the_first_and_the_training_lesson_are_there() -> None:
-    assert {"01_next_token_game", "10_training_on_a_cpu"} <= {path.stem for path in SOURCES}
+    assert {"01_next_token_game", "10_training_on_a_cpu"} <= {path.stem for path in LESSONS}
+    assert START.stem == "00_start_here"
 
 
 def test_every_source_has_its_notebooks_and_every_notebook_its_source() -> None:
     assert not strays()
-    assert not [path for path in LESSONS + SOLUTIONS if not path.exists()]
+    assert not [path for path in PAGES + SOLUTIONS if not path.exists()]
     assert all(re.fullmatch(r"\d\d_[a-z0-9_]+", source.stem) for source in SOURCES)
 
 
-@each_lesson
+@each_page
 def test_the_header_says_what_for_how_long_after_what_and_where(path: Path) -> None:
     first = read(path).cells[0]
     assert first.cell_type == "markdown"
-    assert re.match(rf"# Lesson {number(path)} · \S", first.source), "the title is «# Lesson 1 · The next-token game»"
+    title = "# Start here" if path == START else rf"# Lesson {number(path)} · \S"
+    assert re.match(title, first.source), "the title is «# Lesson 1 · The next-token game»"
     for part in (r"\*\*You will be able to\*\*", r"\*\*Time\*\*.* min", r"\*\*Builds on\*\* \S"):
         assert re.search(part, first.source), f"the header lacks {part}"
     assert IMAGE.search(first.source), "the header lacks the picture of where this part sits in the GPT"
 
 
-@each_lesson
+@each_page
 def test_the_first_code_cell_sets_the_lesson_up(path: Path) -> None:
     code = [cell for cell in read(path).cells if cell.cell_type == "code"]
     assert "setup" in tags(code[0]) and "start_lesson()" in code[0].source
@@ -90,7 +94,7 @@ def test_the_lesson_ends_with_what_to_remember_sources_and_the_next_one(path: Pa
 
 @each_lesson
 def test_a_common_claim_is_put_right(path: Path) -> None:
-    assert any('<div class="alert alert-warning">' in text for text in markdown(read(path)))
+    assert any('<div class="alert alert-warning" ' in text for text in markdown(read(path)))
 
 
 @each_source
@@ -99,7 +103,21 @@ def test_exercises_are_numbered_rated_and_timed(path: Path) -> None:
     matches = [EXERCISE.fullmatch(heading) for heading in headings]
     assert all(matches), f"a heading is «### Exercise 1 · title (★☆☆, 5 min)», not one of {headings}"
     assert [int(match[1]) for match in matches if match] == list(range(1, len(headings) + 1))
-    assert 2 <= len(headings) <= 4, "a lesson has two to four exercises"
+    assert 2 <= len(headings) <= 4 or (path.stem == START.stem and len(headings) == 1), "a lesson has two to four"
+
+
+def test_the_start_page_and_the_readme_have_the_same_map_with_the_times_that_lessons_state() -> None:
+    row = re.compile(r"^\| (\d\d) \| \[.+\]\((?:notebooks/)?(.+)\) \| .+ \| (\d+) min \|$", re.MULTILINE)
+    readme = (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
+    start = "\n".join(markdown(read(START)))
+    rows = row.findall(start)
+    assert [line[0].replace("(notebooks/", "(") for line in row.finditer(readme)] == [
+        line[0] for line in row.finditer(start)
+    ]
+    stated = [re.search(r"\*\*Time\*\* (\d+)\b", read(path).cells[0].source) for path in LESSONS]
+    assert rows == [(path.stem[:2], path.name, time[1]) for path, time in zip(LESSONS, stated, strict=True) if time]
+    hours = round(sum(int(minutes) for _, _, minutes in rows) / 60)
+    assert f"about {hours} hours" in start
 
 
 @each_notebook
