@@ -85,7 +85,7 @@ def run(options: Options) -> Result:
             first_calls[f"{len(prompts)}, {name}"] = clocks()[0] - start
             check(texts[name] == texts["minigpt"], f"{name} writes other tokens")
         check(all(len(set(text)) > NEW // 8 for text in texts["minigpt"]), "the model repeats itself")
-        times = interleave(works, seconds=90, warm_up=0)
+        times = interleave(works, seconds=45, warm_up=0)
         for name in works:
             if name != "minigpt":
                 rows.append(
