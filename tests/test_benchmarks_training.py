@@ -12,6 +12,9 @@ from benchmarks.training import FIRST, PEERS, PlainLoop, Work, check_losses, mak
 from minigpt.config import IGNORE, GPTConfig, TrainConfig, preset
 from minigpt.optim import learning_rate_at
 
+NAMES = ["minigpt", *(name for name in PEERS if name != "LLMs-from-scratch")]
+"""That one peer is installed by `make bench`, and each of its runs makes the same comparison."""
+
 SMALL = Work(GPTConfig(vocab_size=20, context_length=8, n_layers=2, n_heads=2, d_model=16), 3)
 
 
@@ -24,9 +27,9 @@ def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def first_losses(change: str = "") -> dict[str, list[float]]:
-    """Of all that is measured, on a small model; `change` is one of ours's parameters to spoil."""
+    """Of what is measured, on a small model; `change` is one of ours's parameters to spoil."""
     found = {}
-    for name in ("minigpt", *PEERS):
+    for name in NAMES:
         model = SMALL.model()
         if change and name == "minigpt":
             with torch.no_grad():

@@ -21,7 +21,6 @@ from nbformat.sign import NotebookNotary
 
 from minigpt import checkpoint, cli, pretrained, stories, trainer
 from minigpt import data as data_module
-from minigpt import tokenizer as tokenizer_module
 from minigpt.cli import COMMANDS, main
 from minigpt.config import PRESETS, GPTConfig
 from minigpt.metrics import read_metrics
@@ -200,7 +199,7 @@ def test_data_prepare_takes_the_tokenizer_of_a_run_or_gpt2(
     arguments = ("data", "prepare", "text.txt", "--workers", 1, "--tokenizer")
     assert call(*arguments, "text_run", "--out", "characters", "--json")[0] == 0
     assert json.loads(call("data", "characters", "--context-length", 8, "--json")[1])["train bytes"] > 0
-    monkeypatch.setattr(tokenizer_module, "gpt2_tokenizer", lambda: BPETokenizer.train(TEXT, 265))
+    monkeypatch.setattr(pretrained, "gpt2_tokenizer", lambda: BPETokenizer.train(TEXT, 265))
     assert json.loads(call(*arguments, "gpt2", "--out", "as_gpt2", "--json")[1])["vocab_size"] == 265
     status, out, err = call(*arguments, "nowhere.json", "--out", "nowhere")
     assert (status, out) == (2, "") and "no model and no folder called 'nowhere.json'" in err
