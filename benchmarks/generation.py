@@ -1,8 +1,8 @@
 """Generation, tokens per second: minigpt beside transformers, each with its key-value cache, and without one.
 
 Greedy, from the same weights and prompts, 256 new tokens each; the tokens that come out are compared before the clock
-runs. In float32, with the number of threads that suits transformers best. The compiled row leaves out the translation;
-the seconds of each first call are in `more`.
+runs. In float32, and for each number of prompts with the number of threads that suits transformers best. The compiled
+row leaves out the translation; the seconds of each first call are in `more`.
 """
 
 from collections.abc import Callable
@@ -67,11 +67,11 @@ def run(options: Options) -> Result:
     batches: list[Texts] = [
         torch.randint(CONFIG.vocab_size, (n, PROMPT), generator=generator).tolist() for n in TARGETS
     ]
-    threads = fastest_threads(partial(theirs, other, batches[0], 32))
-    torch.set_num_threads(threads)
     rows: list[Row] = []
     first_calls = {}
     for prompts in batches:
+        threads = fastest_threads(partial(theirs, other, prompts, 32))
+        torch.set_num_threads(threads)
         works: dict[str, Callable[[], Texts]] = {
             "minigpt": partial(ours, model, prompts),
             "transformers": partial(theirs, other, prompts),
