@@ -44,7 +44,7 @@ def _print_json(value: Any) -> None:
 def _print_table(rows: dict[str, Any]) -> None:
     width = max(map(len, rows))
     for name, value in rows.items():
-        print(f"{name:<{width}}  {value}")
+        print(f"{name:<{width}}  {value:,}" if isinstance(value, int) else f"{name:<{width}}  {value}")
 
 
 def _wrap(text: str) -> str:
@@ -244,7 +244,7 @@ def data(
         _print_json(report)
         return 0
     examples_shown = report.pop("examples")
-    _print_table({k: f"{v:,}" if isinstance(v, int) else v for k, v in report.items()})
+    _print_table(report)
     for example in examples_shown:
         heading = f"{example['plot']}, {example['bits']:.1f} bits" if "plot" in example else "a training row"
         print(f"\n[{heading}]\n{_wrap(example['text'])}")
@@ -293,7 +293,7 @@ def data_prepare(
     if json:
         _print_json(report)
         return 0
-    _print_table({k: f"{v:,}" if isinstance(v, int) else v for k, v in report.items()})
+    _print_table(report)
     print(f"\nTry: minigpt data {out}    minigpt train --data {out} --out run")
     return 0
 
@@ -621,7 +621,7 @@ def export(out: Path, model: str = "storyteller", json: bool = False) -> int:
     if json:
         _print_json(report)
         return 0
-    _print_table({k: f"{v:,}" if isinstance(v, int) else v for k, v in report.items()})
+    _print_table(report)
     print(f"\nTry in Python: transformers.AutoModelForCausalLM.from_pretrained({str(out)!r})")
     return 0
 
