@@ -1,6 +1,7 @@
 """Incremental decoding: a prompt is read at once (prefill), then each new token by itself (decode), on a cache."""
 
 import functools
+import math
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any
@@ -13,7 +14,7 @@ from minigpt.config import InputError
 from minigpt.kv_cache import KVCache
 from minigpt.model import GPT
 
-Affine = tuple[Tensor, Tensor | None]  # weight and bias of a linear layer or a LayerNorm
+Affine = tuple[Tensor, Tensor | None]  # weight and bias, of a LayerNorm or of what `product` multiplies by
 
 
 def last_logits(model: GPT, ids: Tensor, cache: KVCache | None = None) -> Tensor:
@@ -35,12 +36,28 @@ def check_finite(values: Tensor) -> None:
         raise InputError("the model's logits are not finite: its training has diverged; use an earlier checkpoint")
 
 
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A linear layer whose weight is cut into parts, one for each thread: (B, d_in) -> (B, d_out).
+
+    Args:
+        x: (B, d_in).
+        weight: (parts, d_in, d_out / parts).
+        bias: (d_out,).
+    """
+    parts = len(weight)
+    if parts == 1:
+        return F.linear(x, weight[0].t(), bias)
+    y = x.expand(parts, *x.shape)
+    y = torch.bmm(y, weight) if bias is None else torch.baddbmm(bias.view(parts, 1, -1), y, weight)
+    return y.transpose(0, 1).reshape(len(x), -1)
+
+
 def decode_token(
     x: Tensor,
     weights: list[tuple[Affine, Affine, Affine, Affine, Affine, Affine]],
     head: tuple[Affine, Affine],
     stores: list[tuple[Tensor, Tensor]],
-    column: Tensor,
+    column: slice | Tensor,
     end: int,
     mask: Tensor | None,
 ) -> Tensor:
@@ -54,7 +71,8 @@ def decode_token(
         weights: of each block attention_norm, qkv, output, feed_forward_norm, up, down.
         head: final_norm and output_head.
         stores: of each block the cached keys and values, (B, h, length, head_size), which receive the new ones.
-        column: (1,), where in the cache the new tokens go.
+        column: where in the cache the new tokens go: a slice of length 1, or (1,) for a compiled step, in which a slice
+            would be a constant.
         end: attention looks at the first `end` columns of the cache,
         mask: and of these at those where mask (B, 1, 1, end) is True; None means all.
 
@@ -64,16 +82,16 @@ def decode_token(
     B, d_model = x.shape
     for (attention_norm, qkv, output, feed_forward_norm, up, down), (keys, values) in zip(weights, stores, strict=True):
         n_heads, head_size = keys.size(1), keys.size(3)
-        y = F.linear(F.layer_norm(x, (d_model,), *attention_norm), *qkv)
+        y = product(F.layer_norm(x, (d_model,), *attention_norm), *qkv)
         q, k, v = y.view(B, 3, n_heads, 1, head_size).unbind(1)  # (B, h, 1, head_size)
-        keys.index_copy_(2, column, k.to(keys.dtype))
-        values.index_copy_(2, column, v.to(values.dtype))
+        keys[:, :, column] = k.to(keys.dtype)
+        values[:, :, column] = v.to(values.dtype)
         y = F.scaled_dot_product_attention(q, keys[:, :, :end], values[:, :, :end], mask)
-        x = x + F.linear(y.reshape(B, d_model), *output)
-        y = F.linear(F.layer_norm(x, (d_model,), *feed_forward_norm), *up)
-        x = x + F.linear(F.gelu(y, approximate="tanh"), *down)
+        x = x + product(y.reshape(B, d_model), *output)
+        y = product(F.layer_norm(x, (d_model,), *feed_forward_norm), *up)
+        x = x + product(F.gelu(y, approximate="tanh"), *down)
     final_norm, output_head = head
-    return F.linear(F.layer_norm(x, (d_model,), *final_norm), *output_head)
+    return product(F.layer_norm(x, (d_model,), *final_norm), *output_head)
 
 
 @functools.cache
@@ -113,13 +131,17 @@ class Decoding:
             self.cache.keys.zero_()
             self.cache.values.zero_()
 
-        # A CPU that multiplies few rows waits for the weights. Stored column by column they arrive up to twice as fast.
-        # The price is a copy, so only for texts that are worth it and models up to 1 GiB.
+        # A CPU that multiplies few rows waits for the weights. They arrive sooner when each thread has a part of its
+        # own, and when the parts are stored column by column. The price of the second is a copy, so only for texts that
+        # are worth it and models up to 1 GiB.
         n_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
-        copied = table.device.type == "cpu" and max_new_tokens >= 32 and n_bytes <= 2**30
+        on_cpu = table.device.type == "cpu"
+        copied = on_cpu and max_new_tokens >= 32 and n_bytes <= 2**30
 
         def linear(module: Any) -> Affine:
-            return module.weight.t().contiguous().t() if copied else module.weight, module.bias
+            parts = math.gcd(torch.get_num_threads(), module.out_features) if on_cpu else 1
+            weight = module.weight.view(parts, -1, module.in_features).transpose(1, 2)
+            return weight.contiguous() if copied else weight, module.bias
 
         def norm(module: Any) -> Affine:
             return module.weight, module.bias
@@ -160,12 +182,12 @@ class Decoding:
 
     def step(self, tokens: Tensor) -> Tensor:
         """Read one more token of each row, (B, 1); logits (B, V)."""
-        column = self.columns[self.filled : self.filled + 1]  # (1,), made on the device: no wait
+        new = slice(self.filled, self.filled + 1)
         self.filled += 1
+        column = self.columns[new]  # (1,), made on the device: no wait
         x = self.model.token_embedding(tokens)[:, 0] + self.model.position_embedding(column - self.padding)
-        end, mask, decode = self.filled, None, decode_token
         if self.compile:  # one shape for all lengths: a step looks at the whole cache, and the mask hides what is empty
-            end, mask, decode = len(self.columns), self.visible & (self.columns <= column), _compiled()
-        elif self.padded:
-            mask = self.visible[..., :end]
-        return decode(x, self.weights, self.head, self.stores, column, end, mask)
+            seen = self.visible & (self.columns <= column)
+            return _compiled()(x, self.weights, self.head, self.stores, column, len(self.columns), seen)
+        mask = self.visible[..., : self.filled] if self.padded else None
+        return decode_token(x, self.weights, self.head, self.stores, new, self.filled, mask)

@@ -12,7 +12,7 @@ from torch._dynamo.testing import CompileCounter
 
 from minigpt import decoding
 from minigpt.config import GPTConfig
-from minigpt.decoding import Decoding, last_logits
+from minigpt.decoding import Decoding, last_logits, product
 from minigpt.generate import generate, generate_batch
 from minigpt.kv_cache import KVCache
 from minigpt.model import GPT
@@ -123,9 +123,29 @@ def test_weights_are_stored_by_column_for_long_texts(max_new_tokens: int, copied
     model = model_of()
     rows = Decoding(model, [[1]], 1, max_new_tokens)
     original, used = dict(model.named_parameters())["blocks.0.attention.qkv.weight"], rows.weights[0][1][0]
-    assert torch.equal(used, original)
-    assert used.t().is_contiguous() == copied
+    assert torch.equal(used.transpose(1, 2).reshape(original.shape), original)
+    assert used.is_contiguous() == copied
     assert (used.data_ptr() == original.data_ptr()) != copied
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_a_product_in_parts_is_the_linear_layer(parts: int, bias: bool):
+    layer = torch.nn.Linear(5, 6, bias=bias, dtype=torch.float64)
+    x = torch.randn(4, 5, dtype=torch.float64)
+    weight = layer.weight.view(parts, -1, 5).transpose(1, 2)
+    torch.testing.assert_close(product(x, weight, layer.bias), layer(x))
+
+
+@pytest.mark.parametrize(("threads", "parts"), [(1, 1), (2, 2), (5, 1)])
+def test_each_thread_has_a_part_of_the_weights_where_they_can_be_cut(
+    threads: int, parts: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    rows = Decoding(model_of(), [[1]], 1, 9)
+    assert [len(weight) for block in rows.weights for weight, _ in (block[1], block[2], block[4], block[5])] == (
+        [parts] * 4 * CONFIG.n_layers
+    )
 
 
 def test_last_logits_has_no_dropout_and_leaves_the_training_mode_alone():
