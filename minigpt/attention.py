@@ -30,6 +30,24 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool =
     return weights @ v, weights
 
 
+def rotate(x: Tensor, positions: Tensor) -> Tensor:
+    """Queries or keys turned by the places of their tokens (RoPE; Su et al. 2021, section 3.2.2).
+
+    Numbers i and i + d_k / 2 are a point in a plane, which turns by an angle that grows with the place. The product of
+    a query and a key then depends on how far apart they stand, and not on where.
+
+    Args:
+        x: (B, h, T, d_k), where d_k is even.
+        positions: (T,), or (B, 1, T) if the texts stand at different places.
+    """
+    d_k = x.size(-1)
+    speeds = 10000.0 ** (-torch.arange(0, d_k, 2, device=x.device) / d_k)  # (d_k / 2,): radians from place to place
+    angles = positions[..., None] * speeds  # (T, d_k / 2), or (B, 1, T, d_k / 2)
+    cos, sin = angles.cos(), angles.sin()
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
+
+
 class CausalSelfAttention(nn.Module):
     """Multi-head causal self-attention (Vaswani et al. 2017, section 3.2.2), with torch's fused attention.
 
@@ -41,6 +59,7 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.n_heads = config.n_heads
         self.dropout = config.dropout
+        self.positions = config.positions
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=config.bias)
         self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
 
@@ -51,7 +70,7 @@ class CausalSelfAttention(nn.Module):
             x: (B, T, d_model), the tokens at `position` and after.
             cache: holds the keys and values of the tokens before `position`, and receives the new ones.
             layer: which of the cache's layers this is.
-            position: the place of the first token of x in its sequence; only used with a cache.
+            position: the place of the first token of x in its sequence.
 
         Returns:
             (B, T, d_model).
@@ -64,6 +83,9 @@ class CausalSelfAttention(nn.Module):
             part.view(B, T, self.n_heads, d_model // self.n_heads).transpose(1, 2)  # (B, h, T, head_size)
             for part in self.qkv(x).chunk(3, dim=-1)
         )
+        if self.positions == "rope":
+            places = torch.arange(position, position + T, device=x.device)
+            q, k = rotate(q, places), rotate(k, places)
         if cache is not None:
             k, v = cache.update(layer, k, v, position)  # (B, h, position + T, head_size)
         x = self.fused_attention(q, k, v)  # (B, h, T, head_size)

@@ -18,6 +18,9 @@ def _raise_all(what: str, problems: list[str]) -> None:
         raise InputError(f"{what} cannot work:\n" + "\n".join(f"  - {problem}" for problem in problems))
 
 
+Positions = Literal["learned", "rope"]
+
+
 @dataclass(frozen=True)
 class GPTConfig:
     """The shape of a GPT. The defaults are GPT-2's smallest model (Radford et al. 2019, table 2).
@@ -29,7 +32,7 @@ class GPTConfig:
     vocab_size: int = 50257
     """Number of different tokens."""
     context_length: int = 1024
-    """Longest sequence in tokens: there is one learned position vector for each place."""
+    """Longest sequence in tokens."""
     n_layers: int = 12
     """Number of Transformer blocks."""
     n_heads: int = 12
@@ -44,6 +47,8 @@ class GPTConfig:
     """Whether linear layers and LayerNorms have a bias, as in GPT-2."""
     tie_embeddings: bool = True
     """Whether the output layer reuses the token embedding's matrix (Press and Wolf 2017), as in GPT-2."""
+    positions: Positions = "learned"
+    """learned: a vector for each place, as in GPT-2; rope: queries and keys turned by their place (Su et al. 2021)."""
 
     def __post_init__(self) -> None:
         sizes = {
@@ -60,6 +65,13 @@ class GPTConfig:
             problems.append(f"d_ff is {self.d_ff}; it must be at least 1, or 0 for 4 * d_model")
         if not 0 <= self.dropout < 1:
             problems.append(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+        if self.positions not in get_args(Positions):
+            problems.append(f"positions is {self.positions!r}; choose from {', '.join(get_args(Positions))}")
+        if self.positions == "rope" and not problems and self.head_size % 2:
+            problems.append(
+                f"a head has {self.head_size} numbers (d_model / n_heads), and positions 'rope' turns pairs of them: "
+                f"choose d_model as a multiple of {2 * self.n_heads}, or positions 'learned'"
+            )
         _raise_all("this model", problems)
 
     @property

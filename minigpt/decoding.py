@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minigpt.attention import rotate
 from minigpt.config import InputError
 from minigpt.kv_cache import KVCache
 from minigpt.model import GPT
@@ -60,6 +61,7 @@ def decode_token(
     column: slice | Tensor,
     end: int,
     mask: Tensor | None,
+    places: Tensor | None,
 ) -> Tensor:
     """`GPT.forward` for one more token of each row, as one plain function.
 
@@ -75,6 +77,7 @@ def decode_token(
             would be a constant.
         end: attention looks at the first `end` columns of the cache,
         mask: and of these at those where mask (B, 1, 1, end) is True; None means all.
+        places: (B, 1, 1), by which queries and keys are rotated; None where positions are learned.
 
     Returns:
         logits (B, V).
@@ -84,6 +87,8 @@ def decode_token(
         n_heads, head_size = keys.size(1), keys.size(3)
         y = product(F.layer_norm(x, (d_model,), *attention_norm), *qkv)
         q, k, v = y.view(B, 3, n_heads, 1, head_size).unbind(1)  # (B, h, 1, head_size)
+        if places is not None:
+            q, k = rotate(q, places), rotate(k, places)
         keys[:, :, column] = k.to(keys.dtype)
         values[:, :, column] = v.to(values.dtype)
         y = F.scaled_dot_product_attention(q, keys[:, :, :end], values[:, :, :end], mask)
@@ -185,9 +190,14 @@ class Decoding:
         new = slice(self.filled, self.filled + 1)
         self.filled += 1
         column = self.columns[new]  # (1,), made on the device: no wait
-        x = self.model.token_embedding(tokens)[:, 0] + self.model.position_embedding(column - self.padding)
+        positions, places = column - self.padding, None  # (B,)
+        x = self.model.token_embedding(tokens)[:, 0]
+        if self.model.config.positions == "learned":
+            x = x + self.model.position_embedding(positions)
+        else:
+            places = positions[:, None, None]
         if self.compile:  # one shape for all lengths: a step looks at the whole cache, and the mask hides what is empty
             seen = self.visible & (self.columns <= column)
-            return _compiled()(x, self.weights, self.head, self.stores, column, len(self.columns), seen)
+            return _compiled()(x, self.weights, self.head, self.stores, column, len(self.columns), seen, places)
         mask = self.visible[..., : self.filled] if self.padded else None
-        return decode_token(x, self.weights, self.head, self.stores, new, self.filled, mask)
+        return decode_token(x, self.weights, self.head, self.stores, new, self.filled, mask, places)

@@ -51,8 +51,22 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # The config.
 
 
+def check_learned_positions(config: GPTConfig) -> None:
+    """Raise InputError for a model that GPT-2's layout has no place for."""
+    if config.positions != "learned":
+        raise InputError(
+            f"the model's positions are {config.positions!r}, and GPT-2 has a vector for each place: "
+            "only a model trained with positions 'learned' has GPT-2's layout"
+        )
+
+
 def to_gpt2_config(config: GPTConfig, end_of_text: int | None) -> dict[str, Any]:
-    """What config.json says of a model of ours; `end_of_text` is the id of the token between texts, if there is one."""
+    """What config.json says of a model of ours; `end_of_text` is the id of the token between texts, if there is one.
+
+    Raises:
+        InputError: for a model without learned positions.
+    """
+    check_learned_positions(config)
     return {
         "architectures": ["GPT2LMHeadModel"],
         **{name: values[0] for name, values in ONLY.items()},
@@ -95,7 +109,12 @@ def from_gpt2_config(fields: dict[str, Any]) -> GPTConfig:
 
 
 def gpt2_names(config: GPTConfig) -> dict[str, str]:
-    """Our name of each tensor, and GPT-2's. There every layer has a bias; a tied output head is not stored."""
+    """Our name of each tensor, and GPT-2's. There every layer has a bias; a tied output head is not stored.
+
+    Raises:
+        InputError: for a model without learned positions.
+    """
+    check_learned_positions(config)
     modules = {"token_embedding": "wte", "position_embedding": "wpe"}
     for i in range(config.n_layers):
         modules |= {f"blocks.{i}.{ours}": f"h.{i}.{theirs}" for ours, theirs in BLOCK_NAMES.items()}

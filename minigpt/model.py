@@ -44,7 +44,8 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.position_embedding = nn.Embedding(config.context_length, config.d_model)
+        if config.positions == "learned":
+            self.position_embedding = nn.Embedding(config.context_length, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
         self.final_norm = nn.LayerNorm(config.d_model, bias=config.bias)
@@ -96,8 +97,9 @@ class GPT(nn.Module):
                 f"token id {bad} is not in the vocabulary of {vocab_size} tokens (0 to {vocab_size - 1}): "
                 "use the tokenizer that the model was trained with"
             ) from None
-        positions = torch.arange(position, position + T, device=ids.device)
-        x = self.dropout(x + self.position_embedding(positions))
+        if self.config.positions == "learned":
+            x = x + self.position_embedding(torch.arange(position, position + T, device=ids.device))
+        x = self.dropout(x)
         for layer, block in enumerate(self.blocks):
             x = block(x, cache, layer, position)
         x = self.final_norm(x)
@@ -139,7 +141,7 @@ def next_token_loss(logits: Tensor, targets: Tensor, n_targets: Tensor | int | N
 def parameter_count(config: GPTConfig) -> int:
     """How many numbers the model learns: 124,439,808 for GPT-2's smallest. Tied embeddings count once."""
     d, d_ff, bias = config.d_model, config.feed_forward_size, int(config.bias)
-    embeddings = (config.vocab_size + config.context_length) * d
+    embeddings = (config.vocab_size + (config.context_length if config.positions == "learned" else 0)) * d
     attention = 4 * d * d + bias * 4 * d  # queries, keys, values and output
     feed_forward = 2 * d * d_ff + bias * (d_ff + d)
     norm = d + bias * d
@@ -153,7 +155,7 @@ def flops_per_token(config: GPTConfig, context_length: int) -> int:
     The count of Chowdhery et al. 2022 (PaLM, appendix B), 6 N + 12 L d_model T, after Kaplan et al. 2020 (section 2.1).
     A multiplication and an addition per weight make 2 forward; the backward pass costs twice that (the gradient of
     the input and of the weight). Counted: all matrix products, the output head among them, and attention as if no
-    token were masked. Not counted: lookups, biases, LayerNorm, softmax, GELU, the optimiser, anything recomputed.
+    token were masked. Not counted: lookups, rotations, biases, LayerNorm, softmax, GELU, the optimiser, anything recomputed.
     """
     d, d_ff = config.d_model, config.feed_forward_size
     weights = config.n_layers * (4 * d * d + 2 * d * d_ff) + config.vocab_size * d  # N: those that multiply

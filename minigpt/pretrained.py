@@ -257,7 +257,8 @@ def export_gpt2(model: GPT, tokenizer: Tokenizer, out: str | Path) -> None:
         out: a folder that is not there yet, or empty. It appears when it is complete.
 
     Raises:
-        InputError: if there is something at `out`, if it cannot be written, or as `to_gpt2_tokenizer`.
+        InputError: if there is something at `out`, if it cannot be written, or as `to_gpt2_config`
+            and `to_gpt2_tokenizer`.
     """
     out = Path(out).resolve()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):

@@ -1,6 +1,7 @@
 """The formula against arithmetic by hand and torch; the layer against torch's own multi-head attention."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
-from minigpt.attention import CausalSelfAttention, scaled_dot_product_attention
-from minigpt.config import GPTConfig, InputError
+from minigpt.attention import CausalSelfAttention, rotate, scaled_dot_product_attention
+from minigpt.config import GPTConfig, InputError, Positions
 from minigpt.kv_cache import KVCache
 
 CONFIG = GPTConfig(vocab_size=5, context_length=10, n_layers=2, n_heads=3, d_model=12)
@@ -107,9 +110,42 @@ def test_no_token_sees_the_future():
     assert torch.equal(influence > 0, torch.ones(8, 8, dtype=torch.bool).tril())
 
 
+def test_rotations_by_hand():
+    """Two numbers are one point, which turns by a radian a place; of four, the second point turns a hundredth of that."""
+    x = torch.tensor([1.0, 0], dtype=torch.float64).expand(1, 1, 3, 2)
+    angles = torch.tensor([0.0, 1, 2], dtype=torch.float64)
+    expected = torch.stack([angles.cos(), angles.sin()], dim=-1)[None, None]
+    torch.testing.assert_close(rotate(x, torch.arange(3)), expected, rtol=0, atol=1e-7)
+    x = torch.tensor([0.0, 0, 0, 1], dtype=torch.float64).view(1, 1, 1, 4)  # numbers 1 and 3: the point (0, 1)
+    expected = torch.tensor([0, -math.sin(0.05), 0, math.cos(0.05)], dtype=torch.float64).view(1, 1, 1, 4)
+    torch.testing.assert_close(rotate(x, torch.tensor([5])), expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("head_size", [2, 8, 64])
+def test_rotations_are_those_of_transformers(head_size: int):
+    config = LlamaConfig(hidden_size=3 * head_size, num_attention_heads=3, max_position_embeddings=50)
+    q, k = torch.randn(2, 3, 50, head_size), torch.randn(2, 3, 50, head_size)
+    places = torch.stack([torch.arange(50), torch.randperm(50)])  # each text has its own
+    cos, sin = LlamaRotaryEmbedding(config)(q, places)
+    for ours, theirs in zip((q, k), apply_rotary_pos_emb(q, k, cos, sin), strict=True):
+        torch.testing.assert_close(rotate(ours, places[:, None]), theirs, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(rotate(ours[:1], torch.arange(50)), theirs[:1], rtol=1e-5, atol=1e-5)
+
+
+@given(place=st.integers(0, 500), distance=st.integers(0, 500), moved=st.integers(0, 500))
+def test_rotated_products_depend_on_the_distance_alone(place: int, distance: int, moved: int):
+    q, k = torch.randn(1, 1, 1, 8, dtype=torch.float64), torch.randn(1, 1, 1, 8, dtype=torch.float64)
+
+    def product(key_place: int) -> torch.Tensor:
+        return (rotate(q, torch.tensor([key_place + distance])) * rotate(k, torch.tensor([key_place]))).sum()
+
+    torch.testing.assert_close(product(place + moved), product(place), rtol=0, atol=1e-2)  # angles are in float32
+
+
+@pytest.mark.parametrize("positions", ["learned", "rope"])
 @given(chunks=st.lists(st.integers(1, 5), min_size=1, max_size=5).filter(lambda chunks: sum(chunks) <= 10))
-def test_chunks_through_the_cache_equal_the_whole(chunks: list[int]):
-    attention, x = layer(), torch.randn(2, sum(chunks), 12, dtype=torch.float64)
+def test_chunks_through_the_cache_equal_the_whole(positions: Positions, chunks: list[int]):
+    attention, x = layer(replace(CONFIG, positions=positions)), torch.randn(2, sum(chunks), 12, dtype=torch.float64)
     cache, position, outputs = KVCache(CONFIG, 2, dtype=torch.float64), 0, []
     with torch.no_grad():
         for n in chunks:

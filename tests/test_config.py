@@ -47,6 +47,14 @@ def test_every_problem_of_a_model_is_reported_at_once() -> None:
         assert part in message
 
 
+def test_positions_are_learned_or_rotated() -> None:
+    with pytest.raises(InputError, match="positions is 'sinusoidal'; choose from learned, rope"):
+        GPTConfig(positions="sinusoidal")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"a head has 5 numbers .* choose d_model as a multiple of 4,"):
+        GPTConfig(n_heads=2, d_model=10, positions="rope")
+    assert GPTConfig(n_heads=2, d_model=10).positions == "learned"
+
+
 @given(st.integers(1, 600), st.integers(1, 40))
 def test_heads_that_do_not_divide_come_with_heads_that_do(d_model: int, n_heads: int) -> None:
     if d_model % n_heads == 0:

@@ -22,6 +22,7 @@ SHAPES = [
     CONFIG,
     replace(CONFIG, bias=False, tie_embeddings=False, n_heads=4),
     replace(CONFIG, n_layers=1, n_heads=1, d_ff=5),
+    replace(CONFIG, positions="rope"),
 ]
 
 

@@ -182,6 +182,13 @@ def test_every_tensor_that_does_not_fit_is_named(prefix: str) -> None:
     )
 
 
+def test_rotated_positions_have_no_place_in_the_layout() -> None:
+    model = GPT(replace(SMALL, positions="rope"))
+    for attempt in (lambda: to_gpt2(model), lambda: to_gpt2_config(model.config, None)):
+        with pytest.raises(InputError, match="positions are 'rope', and GPT-2 has a vector for each place"):
+            attempt()
+
+
 @pytest.mark.parametrize(
     "head", [torch.zeros(23, 12), torch.zeros(23, 12).double(), torch.zeros(12), torch.zeros(23, 12).long(), "head"]
 )

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from minigpt.config import IGNORE, PRESETS, GPTConfig, InputError
 from minigpt.kv_cache import KVCache
@@ -25,6 +25,10 @@ SHAPES = [
     replace(SMALL, bias=False, context_length=5),
     GPTConfig(vocab_size=7, context_length=16, n_layers=4, n_heads=2, d_model=8, dropout=0.3),
 ]
+ROTATED = [
+    replace(SMALL, positions="rope", context_length=30),
+    replace(SMALL, positions="rope", n_heads=1, n_layers=3, tie_embeddings=False, d_ff=17),
+]
 THEIR_NAMES = {
     "token_embedding": "transformer.wte",
     "position_embedding": "transformer.wpe",
@@ -36,6 +40,18 @@ THEIR_NAMES = {
     "feed_forward.up": "mlp.c_fc",
     "feed_forward.down": "mlp.c_proj",
     "final_norm": "transformer.ln_f",
+    "output_head": "lm_head",
+}
+NEOX_NAMES = {
+    "token_embedding": "gpt_neox.embed_in",
+    "blocks": "gpt_neox.layers",
+    "attention_norm": "input_layernorm",
+    "attention.qkv": "attention.query_key_value",
+    "attention.output": "attention.dense",
+    "feed_forward_norm": "post_attention_layernorm",
+    "feed_forward.up": "mlp.dense_h_to_4h",
+    "feed_forward.down": "mlp.dense_4h_to_h",
+    "final_norm": "gpt_neox.final_layer_norm",
     "output_head": "lm_head",
 }
 
@@ -86,6 +102,49 @@ def transformers_copy(model: GPT) -> GPT2LMHeadModel:
             assert name.endswith("bias") and not config.bias
             left_over.zero_()
     return theirs
+
+
+def neox_copy(model: GPT) -> GPTNeoXForCausalLM:
+    """The same model as a GPT-NeoX without its parallel blocks, which is a GPT-2 with rotated positions; in float64."""
+    config = model.config
+    theirs = GPTNeoXForCausalLM(
+        GPTNeoXConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.d_model,
+            num_hidden_layers=config.n_layers,
+            num_attention_heads=config.n_heads,
+            intermediate_size=config.feed_forward_size,
+            hidden_act="gelu_new",
+            max_position_embeddings=config.context_length,
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
+            use_parallel_residual=False,
+            tie_word_embeddings=config.tie_embeddings,
+        )
+    ).double()
+    theirs.set_attn_implementation("eager")
+    state = {}
+    for name, ours in model.state_dict().items():
+        if ".qkv." in name:  # theirs: of each head its query, key and value
+            ours = ours.unflatten(0, (3, config.n_heads, config.head_size)).transpose(0, 1).flatten(0, 2)
+        for our_part, their_part in NEOX_NAMES.items():
+            name = name.replace(our_part + ".", their_part + ".")
+        state[name] = ours
+    theirs.load_state_dict(state)
+    return theirs
+
+
+@pytest.mark.parametrize("config", ROTATED, ids=str)
+def test_with_rotated_positions_logits_and_gradients_equal_transformers(config: GPTConfig):
+    """transformers computes the angles in float32, as we do, and not in the same order."""
+    ours = random_model(config)
+    theirs = neox_copy(ours)
+    ids = torch.randint(config.vocab_size, (3, config.context_length))
+    logits, expected = ours(ids), theirs(ids).logits
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+    logits.square().sum().backward()
+    expected.square().sum().backward()
+    theirs_grad = theirs.gpt_neox.embed_in.weight.grad
+    torch.testing.assert_close(ours.token_embedding.weight.grad, theirs_grad, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("config", SHAPES, ids=str)
@@ -249,6 +308,7 @@ def test_parameter_count_of_gpt2():
         bias=st.booleans(),
         tie_embeddings=st.booleans(),
     )
+    | st.sampled_from(ROTATED)
 )
 @settings(max_examples=50)
 def test_parameter_count_equals_counting(config: GPTConfig):
@@ -257,7 +317,7 @@ def test_parameter_count_equals_counting(config: GPTConfig):
     assert parameter_count(config) == sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("config", SHAPES, ids=str)
+@pytest.mark.parametrize("config", [*SHAPES, *ROTATED], ids=str)
 @pytest.mark.parametrize("n_tokens", [1, 5])
 def test_flops_equal_what_torch_counts(config: GPTConfig, n_tokens: int):
     """Forward and backward, with attention as plain matrix products: fused kernels recompute, and count as they do."""
@@ -290,7 +350,8 @@ def test_bfloat16_autocast_stays_close():
     assert (logits - exact).abs().max() < 0.05 * exact.abs().max()
 
 
-def test_torch_can_compile_it_in_one_piece():
-    model, ids = random_model(SMALL), torch.randint(SMALL.vocab_size, (2, 11))
+@pytest.mark.parametrize("config", [SMALL, ROTATED[0]], ids=str)
+def test_torch_can_compile_it_in_one_piece(config: GPTConfig):
+    model, ids = random_model(config), torch.randint(SMALL.vocab_size, (2, 11))
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(ids), model(ids))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from minigpt.attention import rotate
 from minigpt.config import InputError
 from minigpt.model import GPT, TransformerBlock
 from minigpt.tokenizer import BPETokenizer, Tokenizer
@@ -61,6 +62,9 @@ def look_inside(model: GPT, ids: list[int]) -> Inside:
             heads = projected.unflatten(-1, (3, block.attention.n_heads, -1))  # (1, T, 3, h, head_size)
             q, k = heads[:, :, 0].transpose(1, 2), heads[:, :, 1].transpose(1, 2)  # (1, h, T, head_size)
             unit = torch.eye(len(ids), dtype=q.dtype, device=q.device).expand(1, q.size(1), -1, -1)  # (1, h, T, T)
+            if model.config.positions == "rope":
+                places = torch.arange(len(ids), device=q.device)
+                q, k = rotate(q, places), rotate(k, places)
             weights.append(block.attention.fused_attention(q, k, unit)[0])
     return Inside(ids, torch.stack(weights).cpu(), torch.stack(stream).cpu(), logits.cpu())
 

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minigpt import stories
-from minigpt.attention import CausalSelfAttention, scaled_dot_product_attention
+from minigpt.attention import CausalSelfAttention, rotate, scaled_dot_product_attention
 from minigpt.checkpoint import load_model
 from minigpt.config import IGNORE, GPTConfig, InputError
 from minigpt.course import check, plots, start_lesson
@@ -662,8 +662,22 @@ pe = sinusoidal_positions(200, 64)
 assert torch.allclose(pe[:-7] @ turn(7, 64).T, pe[7:], rtol=0, atol=1e-12)  # all 193 places at once
 
 # %% [markdown]
-# Many newer models turn the queries and keys inside attention by such angles and add no position at all (Su et al.
-# 2021). The clocks have outlived the sum.
+# ### Turning what is compared
+#
+# Many newer models add no position at all. They turn the vectors that attention compares, its queries and keys (lesson
+# 4), by such angles: **rotary positions**, or RoPE (Su et al. 2021). Their dot product then depends on the distance
+# alone, whatever the two vectors are. In `minigpt` it is an option, `positions="rope"`, and the table is gone:
+
+# %%
+a, b = torch.randn(2, 1, 1, 1, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))  # any two vectors
+for place_a, place_b in ((3, 1), (103, 101), (3, 2)):
+    turned = rotate(a, torch.tensor([place_a])), rotate(b, torch.tensor([place_b]))
+    print(f"at places {place_a} and {place_b}, {place_a - place_b} apart: {(turned[0] * turned[1]).sum():.2f}")
+without_table = GPT(GPTConfig(vocab_size=50, context_length=192, n_layers=1, n_heads=2, d_model=32, positions="rope"))
+assert not any("position" in name for name, _ in without_table.named_parameters())
+
+# %% [markdown]
+# The sinusoids have outlived the sum.
 #
 # ### Learned or computed?
 #

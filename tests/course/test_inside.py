@@ -1,5 +1,7 @@
 """What the hooks read is what transformers computes with the same weights, and the model is left as it was."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,7 +10,7 @@ from minigpt.config import GPTConfig, InputError
 from minigpt.course.inside import logit_lens, look_inside, part_names, visible
 from minigpt.model import GPT
 from minigpt.tokenizer import BPETokenizer, CharTokenizer
-from tests.test_model import transformers_copy
+from tests.test_model import neox_copy, transformers_copy
 
 CONFIG = GPTConfig(vocab_size=23, context_length=9, n_layers=3, n_heads=2, d_model=8, dropout=0.3)
 IDS = [3, 22, 3, 0, 7]
@@ -38,6 +40,14 @@ def test_weights_and_residual_stream_are_those_of_transformers():
     torch.testing.assert_close(inside.stream[1::2], torch.stack(between))
     torch.testing.assert_close(theirs.transformer.ln_f(inside.stream[-1]), out.hidden_states[-1][0])
     torch.testing.assert_close(inside.logits, out.logits[0])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_weights_of_rotated_positions_are_those_of_transformers(training: bool):
+    model = model_with(replace(CONFIG, positions="rope", dropout=0.0)).train(training)
+    with torch.no_grad():
+        out = neox_copy(model).eval()(torch.tensor([IDS]), output_attentions=True)
+    torch.testing.assert_close(look_inside(model, IDS).weights, torch.stack(out.attentions)[:, 0], rtol=0, atol=1e-6)
 
 
 def test_weights_are_exactly_zero_on_the_future_and_sum_to_one():
