@@ -72,7 +72,7 @@ def run(options: Options) -> Result:
     large = GPT(GPTConfig(vocab_size=tokenizer.vocab_size)).eval()
     millions = sum(p.numel() for p in large.parameters()) / 1e6
     rows = [
-        first_token("the storyteller", storyteller, tokenizer, rounds=5),
+        first_token("the storyteller", storyteller, tokenizer, rounds=3),
         first_token(f"a model of {millions:.0f} million", large, tokenizer, rounds=3),
     ]
     seconds = [float(python(IMPORT)) for _ in range(5)]

@@ -202,7 +202,7 @@ def run(options: Options) -> Result:
         steps = {name: make(name, work, work.model()) for name in names}
         losses = {name: [step() for _ in range(FIRST)] for name, step in steps.items()}
         check_losses(losses)
-        times = interleave({name: lambda step=step: [step() for _ in range(STEPS)] for name, step in steps.items()}, 15)  # type: ignore[misc]
+        times = interleave({name: lambda step=step: [step() for _ in range(STEPS)] for name, step in steps.items()}, 9)  # type: ignore[misc]
         notes = f"{THREADS} threads; ours in {precision}, theirs in float32"
         for peer in PEERS:
             rows.append(

@@ -155,7 +155,8 @@ def flops_per_token(config: GPTConfig, context_length: int) -> int:
     The count of Chowdhery et al. 2022 (PaLM, appendix B), 6 N + 12 L d_model T, after Kaplan et al. 2020 (section 2.1).
     A multiplication and an addition per weight make 2 forward; the backward pass costs twice that (the gradient of
     the input and of the weight). Counted: all matrix products, the output head among them, and attention as if no
-    token were masked. Not counted: lookups, rotations, biases, LayerNorm, softmax, GELU, the optimiser, anything recomputed.
+    token were masked. Not counted: lookups, biases, rotations, LayerNorm, softmax, GELU, the optimiser, anything
+    recomputed.
     """
     d, d_ff = config.d_model, config.feed_forward_size
     weights = config.n_layers * (4 * d * d + 2 * d * d_ff) + config.vocab_size * d  # N: those that multiply

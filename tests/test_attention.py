@@ -111,7 +111,7 @@ def test_no_token_sees_the_future():
 
 
 def test_rotations_by_hand():
-    """Two numbers are one point, which turns by a radian a place; of four, the second point turns a hundredth of that."""
+    """Two numbers are one point, which turns by a radian a place; of four, the second point by a hundredth of one."""
     x = torch.tensor([1.0, 0], dtype=torch.float64).expand(1, 1, 3, 2)
     angles = torch.tensor([0.0, 1, 2], dtype=torch.float64)
     expected = torch.stack([angles.cos(), angles.sin()], dim=-1)[None, None]

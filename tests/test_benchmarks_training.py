@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import loss
-from benchmarks.measure import Options
+from benchmarks.measure import Options, Times
 from benchmarks.training import FIRST, PEERS, PlainLoop, Work, check_losses, make
 from minigpt.config import IGNORE, GPTConfig, TrainConfig, preset
 from minigpt.optim import learning_rate_at
@@ -116,6 +116,9 @@ def test_validation_covers_every_character_of_the_last_tenth_once(text: Path, na
 
 
 def test_how_many_steps_fit() -> None:
-    times = {"nanogpt": [1.0, 9.0, 2.0], "half": [1.0, 1.0, 1.0], "twice": [4.0, 4.0, 4.0]}
-    assert loss.steps_that_fit(times, 100, 1) == {"nanogpt": 95, "half": 190, "twice": 47}
-    assert loss.steps_that_fit(times, 100, 5)["twice"] == 237
+    theirs = Times(wall=[1.0, 9.0, 2.0], cpu=[4.0, 4.0, 4.0])
+    twice_as_fast, more_cpu = Times(wall=[1.0] * 3, cpu=[2.0] * 3), Times(wall=[1.0] * 3, cpu=[5.0] * 3)
+    assert loss.steps_that_fit(theirs, theirs, 100, 1) == 95
+    assert loss.steps_that_fit(twice_as_fast, theirs, 100, 1) == 190
+    assert loss.steps_that_fit(more_cpu, theirs, 100, 1) == 76
+    assert loss.steps_that_fit(more_cpu, theirs, 100, 5) == 380
