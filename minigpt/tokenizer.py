@@ -1,131 +1,31 @@
 """Text to token ids and back: one id per character, or byte-pair encoding (BPE).
 
-BPE began as data compression (Gage 1994); Sennrich et al. (2016, https://arxiv.org/abs/1508.07909) split rare words
-with it; GPT-2 applied it to bytes, so that no text is unknown (Radford et al. 2019, section 2.2). Ours is GPT-2's kind.
-Five plain functions are the whole of it. `BPETokenizer` keeps what was learned, and encodes with tiktoken for speed.
+The algorithm is in `minigpt.bpe`. `BPETokenizer` keeps what was learned, and encodes with tiktoken for speed.
 """
 
 import functools
-import heapq
 import json
 import os
 import tempfile
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha1
-from itertools import pairwise, permutations
+from itertools import permutations
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import regex
 import tiktoken
-from tqdm import tqdm
 
+from minigpt.bpe import GPT2_PATTERN, Pair, encode_word, learn_merges, pre_tokenize
 from minigpt.config import InputError
 
 END_OF_TEXT = "<|endoftext|>"
 GPT2_FILES = ("vocab.bpe", "encoder.json")
 
-# GPT-2's: endings as in "it's", words, numbers, other signs (each with the space before it), white space.
-GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
-
-Pair = tuple[int, int]
 FilePath = str | os.PathLike[str]
-
-
-# Byte-pair encoding. Ids 0 to 255 are the bytes; a merge makes a new id out of two.
-
-
-def pre_tokenize(text: str) -> list[str]:
-    """Cut text into words with GPT-2's pattern. Joined again they are the text; no merge reaches over a word's end."""
-    return regex.findall(GPT2_PATTERN, text)
-
-
-def count_pairs(words: Iterable[Sequence[int]], counts: Iterable[int]) -> dict[Pair, int]:
-    """How often each pair of neighbouring ids occurs, in words of which each stands `counts` times in the text."""
-    pairs: dict[Pair, int] = defaultdict(int)
-    for word, count in zip(words, counts, strict=True):
-        for pair in pairwise(word):
-            pairs[pair] += count
-    return pairs
-
-
-def merge(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
-    """Replace each occurrence of the pair, from left to right, by the new id: (a, a) in [a, a, a] gives [new, a]."""
-    merged: list[int] = []
-    i = 0
-    while i < len(ids):
-        if tuple(ids[i : i + 2]) == pair:
-            merged.append(new_id)
-            i += 2
-        else:
-            merged.append(ids[i])
-            i += 1
-    return merged
-
-
-def encode_word(word: bytes, merges: Mapping[Pair, int]) -> list[int]:
-    """The ids of one word: begin with its bytes and apply the merge that was learned first, until none applies."""
-    ids = list(word)
-    while pairs := [pair for pair in pairwise(ids) if pair in merges]:
-        first = min(pairs, key=merges.__getitem__)
-        ids = merge(ids, first, merges[first])
-    return ids
-
-
-def learn_merges(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
-    """Learn BPE: merge the most frequent pair of neighbours, `n_merges` times or until no pair is left.
-
-    Among equally frequent pairs the smallest pair of ids wins. Merge i, counted from 0, makes the id 256 + i.
-
-    It would be right, and slow, to count all pairs anew for each merge. But a merge changes only the words that hold
-    its pair, and in them only the pairs beside it. So we keep the counts, note which words hold which pair, and let a
-    heap find the most frequent one.
-    """
-    words = [list(word.encode()) for word in word_counts]
-    counts = list(word_counts.values())
-    pair_counts = count_pairs(words, counts)
-    words_with: dict[Pair, list[int]] = defaultdict(list)  # may name a word twice, or one that has lost the pair since
-    for w, word in enumerate(words):
-        for pair in pairwise(word):
-            words_with[pair].append(w)
-
-    heap = [(-count, pair) for pair, count in pair_counts.items()]
-    heapq.heapify(heap)
-    merges: list[Pair] = []
-    # The bar shows in a terminal only, and only if this takes longer than two seconds.
-    for new_id in tqdm(range(256, 256 + n_merges), "learning merges", delay=2, leave=False, disable=None):
-        while heap and -heap[0][0] != pair_counts[heap[0][1]]:  # the pair became rarer: back into the heap it goes
-            heapq.heapreplace(heap, (-pair_counts[heap[0][1]], heap[0][1]))
-        if not heap or heap[0][0] == 0:
-            break
-        left, right = pair = heapq.heappop(heap)[1]
-        merges.append(pair)
-        words_with_new: dict[Pair, list[int]] = defaultdict(list)
-        for w in set(words_with.pop(pair)):
-            word, count = words[w], counts[w]
-            i = 0
-            while i < len(word) - 1:  # as in merge(), but in place, and it counts each pair that comes or goes
-                if word[i] == left and word[i + 1] == right:
-                    if i > 0:
-                        before = word[i - 1]
-                        pair_counts[before, left] -= count
-                        pair_counts[before, new_id] += count
-                        words_with_new[before, new_id].append(w)
-                    if i + 2 < len(word):
-                        after = word[i + 2]
-                        pair_counts[right, after] -= count
-                        pair_counts[new_id, after] += count
-                        words_with_new[new_id, after].append(w)
-                    word[i : i + 2] = [new_id]
-                i += 1
-        pair_counts[pair] = 0
-        words_with |= words_with_new
-        for new_pair in words_with_new:  # from now on it can only become rarer, so one push is enough
-            heapq.heappush(heap, (-pair_counts[new_pair], new_pair))
-    return merges
 
 
 # What both tokenizers share.

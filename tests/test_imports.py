@@ -13,6 +13,7 @@ PACKAGE = Path(minigpt.__file__).parent
 ORDER = [
     "config",
     "runtime",
+    "bpe",
     "tokenizer",
     "stories",
     "shards",

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 
 from minigpt import prepare as prepare_module
 from minigpt import stories
+from minigpt.bpe import pre_tokenize
 from minigpt.config import InputError
 from minigpt.prepare import LINE_CUT, SPACE, TEXT_CUT, plan, prepare, read_blocks, texts_in
 from minigpt.shards import Manifest, open_shards, verify
-from minigpt.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer, pre_tokenize
+from minigpt.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer
 
 WORDS = [
     "the",

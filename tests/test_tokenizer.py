@@ -1,147 +1,27 @@
-"""BPE against rustbpe, a full recount, tokenizers and tiktoken; both kinds against arithmetic by hand; every misuse."""
+"""The two encoders against each other, tokenizers and tiktoken; characters by hand; files; every misuse."""
 
-import argparse
 import errno
-import inspect
 import json
 import os
-import random
 import re
 import tempfile
-from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-import regex
 import requests
-import rustbpe
 import tiktoken
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 from tokenizers import ByteLevelBPETokenizer
-from tokenizers.pre_tokenizers import ByteLevel
 
+from minigpt.bpe import GPT2_PATTERN, Pair
 from minigpt.config import InputError
-from minigpt.tokenizer import (
-    END_OF_TEXT,
-    GPT2_PATTERN,
-    BPETokenizer,
-    CharTokenizer,
-    Pair,
-    Tokenizer,
-    count_pairs,
-    encode_word,
-    gpt2_tokenizer,
-    load_tokenizer,
-    merge,
-    pre_tokenize,
-)
+from minigpt.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer, gpt2_tokenizer, load_tokenizer
+from tests.texts import ENGLISH, MIXED, TEXTS
 
-ENGLISH = inspect.getsource(argparse)[:60_000]
-MIXED = (
-    "Es war einmal ein Mädchen. Жила-была девочка. 从前有一个小女孩,她住在森林里。小女孩有一只红色的风筝。\n"
-    "👩\u200d👩\u200d👧 🪁🪁 naïve café  it's   they're 12345 ½ ٣٤ ...!!!   \t\r\n\n\n  if x == 10:\n        return\n"
-    "'aaaaaaaaaaaaaaaa'  \u00a0\u3000 x\u0301 \x00\x1c\x85 "
-)
-TEXTS = {
-    "English and code": ENGLISH,
-    "many languages": MIXED * 3,
-    "one letter": "a" * 1000,
-    "few letters": "".join(random.Random(0).choices("ab \n", k=3000)),
-    "random characters": "".join(random.Random(1).choices([chr(i) for i in range(0x20, 0x530)], k=3000)),
-}
-
-
-def merged_bytes(tokenizer: BPETokenizer) -> list[bytes]:
-    return [tokenizer.token_bytes(i) for i in range(256, 256 + len(tokenizer.merges))]
-
-
-# Learning merges.
-
-
-def test_merges_by_hand():
-    # Words: "low", twice " low", " lower". Pairs: (l,o) 4, (o,w) 4, ( ,l) 3, (w,e) 1, (e,r) 1.
-    # Ids: space 32, e 101, l 108, o 111, r 114, w 119.
-    tokenizer = BPETokenizer.train("low low low lower", 300)
-    assert list(tokenizer.merges) == [
-        (108, 111),  # (l,o) and (o,w) are equally frequent: the smaller pair of ids wins
-        (256, 119),  # (lo,w) 4
-        (32, 257),  # ( ,low) 3
-        (101, 114),  # (e,r) 1 before ( low,e) 1, because 101 < 258
-        (258, 259),  # ( low,er): the last pair, so training ends before 300
-    ]
-    assert merged_bytes(tokenizer) == [b"lo", b"low", b" low", b"er", b" lower"]
-    assert tokenizer.vocab_size == 256 + 5 + 1
-    assert tokenizer.special_tokens == {END_OF_TEXT: 261} and tokenizer.end_of_text == 261
-    assert tokenizer.encode("slow lower owl") == [115, 257, 260, 32, 111, 119, 108]
-
-
-def test_merge_goes_from_left_to_right():
-    assert merge([1, 1, 1], (1, 1), 9) == [9, 1]
-    assert merge([1, 1, 1, 1, 2, 1, 1], (1, 1), 9) == [9, 9, 2, 9]
-    assert merge([1, 2, 1, 2, 2, 1], (1, 2), 9) == [9, 9, 2, 1]
-    assert merge([], (1, 2), 9) == []
-    assert merge([1], (1, 1), 9) == [1]
-
-
-def test_count_pairs_by_hand():
-    assert count_pairs([[1, 1, 1], [1, 2], []], [10, 3, 5]) == {(1, 1): 20, (1, 2): 3}
-
-
-@given(st.text(st.sampled_from("ab' 1!\n\té中😀\u3000"), max_size=40))
-@example("we'll they've I'M  it's 's")
-@example("   \n\n  x \n")
-@example("")
-def test_words_are_those_of_tokenizers(text: str):
-    byte_level = ByteLevel(add_prefix_space=False)
-    assert pre_tokenize(text) == [text[start:end] for _, (start, end) in byte_level.pre_tokenize_str(text)]
-
-
-@pytest.mark.parametrize("vocab_size", [257, 300, 1000])
-@pytest.mark.parametrize("name", TEXTS)
-def test_merges_are_those_of_rustbpe(name: str, vocab_size: int):
-    oracle = rustbpe.Tokenizer()
-    oracle.train_from_iterator([TEXTS[name]], vocab_size, pattern=GPT2_PATTERN)
-    tokens = [bytes(token) for token, i in sorted(oracle.get_mergeable_ranks(), key=lambda rank: rank[1])]
-    tokenizer = BPETokenizer.train(TEXTS[name], vocab_size, special_tokens=())
-    assert merged_bytes(tokenizer) == tokens[256:]
-    assert tokenizer.encode(MIXED) == oracle.encode(MIXED)
-
-
-def merges_by_recount(text: str, n_merges: int) -> list[Pair]:
-    """Textbook BPE: replace in all words, count everything anew."""
-    words = [tuple(word.encode()) for word in regex.findall(GPT2_PATTERN, text)]
-    merges: list[Pair] = []
-    while len(merges) < n_merges:
-        counts = Counter(pair for word in words for pair in pairwise(word))
-        if not counts:
-            break
-        best = min(counts, key=lambda pair: (-counts[pair], pair))
-        new_id = 256 + len(merges)
-        merges.append(best)
-        for w, word in enumerate(words):
-            shorter: tuple[int, ...] = ()
-            while word:
-                n = 2 if word[:2] == best else 1
-                shorter, word = (*shorter, new_id if n == 2 else word[0]), word[n:]
-            words[w] = shorter
-    return merges
-
-
-@given(st.text(st.sampled_from("ab "), max_size=80), st.integers(0, 60))
-@example("aaaa aaaaaaa aaaaa aaaaaaaaaaaaaaaaaaaaaaa", 60)
-@example("abababab babababa", 60)
-def test_incremental_counts_equal_a_recount(text: str, n_merges: int):
-    tokenizer = BPETokenizer.train(text, 256 + n_merges, special_tokens=())
-    assert list(tokenizer.merges) == merges_by_recount(text, n_merges)
-
-
-def test_incremental_counts_equal_a_recount_on_real_text():
-    text = ENGLISH[:4000] + MIXED
-    assert list(BPETokenizer.train(text, 656, ()).merges) == merges_by_recount(text, 400)
+# Training.
 
 
 def test_texts_come_one_by_one():
@@ -225,13 +105,6 @@ def test_lone_bytes_decode(data: bytes, tokenizer: BPETokenizer):
 def test_half_a_character_decodes_to_the_replacement_character():
     ids = TRAINED[0].encode("a👩")  # no merge has these bytes
     assert [TRAINED[0].decode(ids[:n]) for n in range(6)] == ["", "a", "a\ufffd", "a\ufffd", "a\ufffd", "a👩"]
-
-
-def test_encode_word_applies_the_earliest_merge_first():
-    merges = {(98, 99): 256, (97, 98): 257}
-    assert encode_word(b"abc", merges) == [97, 256]
-    assert encode_word(b"abab", merges) == [257, 257]
-    assert encode_word(b"", merges) == []
 
 
 def test_to_tiktoken():

@@ -10,7 +10,8 @@ The merges are learned by the package.
 from matplotlib.figure import Figure
 
 from figures.draw.gpt import BLUE, GREY, box, page, write
-from minigpt.tokenizer import BPETokenizer, learn_merges, merge
+from minigpt.bpe import learn_merges, merge
+from minigpt.tokenizer import BPETokenizer
 
 WORD = "abracadabras"
 

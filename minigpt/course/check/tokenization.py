@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from minigpt.bpe import Pair
 from minigpt.course.exercise import Exercise
-from minigpt.tokenizer import BPETokenizer, Pair
+from minigpt.tokenizer import BPETokenizer
 
 
 @Exercise

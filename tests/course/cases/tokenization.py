@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import regex
 
-from minigpt.tokenizer import BPETokenizer, Pair
-from minigpt.tokenizer import merge as merged
+from minigpt.bpe import Pair
+from minigpt.bpe import merge as merged
+from minigpt.tokenizer import BPETokenizer
 from tests.course.cases import Answers
 
 
