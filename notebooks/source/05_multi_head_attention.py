@@ -29,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import minigpt.attention
 from minigpt import stories
+from minigpt.attention import rotate
 from minigpt.checkpoint import load_model
 from minigpt.config import GPTConfig
 from minigpt.course import check, explore, plots, start_lesson
@@ -1064,9 +1065,10 @@ assert seconds["fused"][-1] < seconds["by_formula"][-1]
 # %% [markdown]
 # ## The package's layer
 #
-# Here is `CausalSelfAttention` as the package has it, word for word. You have built its middle. New are three things that do nothing here:
-# `cache` keeps keys and values of earlier tokens while a model writes (lesson 13), `dropout` switches some weights off at random in training, and
-# `fused_attention` has a mask of its own where a cache makes keys outnumber queries, and a detour for short numbers (bfloat16) on CPUs.
+# Here is `CausalSelfAttention` as the package has it, word for word. You have built its middle. New are four things that do nothing here:
+# `rotate` turns queries and keys by their places in models that ask for it (lesson 3); `cache` keeps keys and values of earlier tokens while a
+# model writes (lesson 13); `dropout` switches some weights off at random in training; and `fused_attention` has a mask of its own where a cache
+# makes keys outnumber queries, and a detour for short numbers (bfloat16) on CPUs.
 
 
 # %% tags=["package:minigpt.attention.CausalSelfAttention"]
@@ -1075,6 +1077,7 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.n_heads = config.n_heads
         self.dropout = config.dropout
+        self.positions = config.positions
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=config.bias)
         self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
 
@@ -1084,6 +1087,9 @@ class CausalSelfAttention(nn.Module):
             part.view(B, T, self.n_heads, d_model // self.n_heads).transpose(1, 2)  # (B, h, T, head_size)
             for part in self.qkv(x).chunk(3, dim=-1)
         )
+        if self.positions == "rope":
+            places = torch.arange(position, position + T, device=x.device)
+            q, k = rotate(q, places), rotate(k, places)
         if cache is not None:
             k, v = cache.update(layer, k, v, position)  # (B, h, position + T, head_size)
         x = self.fused_attention(q, k, v)  # (B, h, T, head_size)

@@ -473,9 +473,10 @@ check.initialise(initialise)
 # %% [markdown]
 # ## The whole GPT on one screen
 #
-# Here is the model that all later lessons train, word for word as in `minigpt/model.py`. It is `PlainGPT` with the initialisation, and four
+# Here is the model that all later lessons train, word for word as in `minigpt/model.py`. It is `PlainGPT` with the initialisation, and five
 # things that real use asks for:
 #
+# - **rotary positions** in place of the position table, if a config asks for them (lesson 3; ours do not),
 # - **dropout** behind the embeddings (off in our configs),
 # - `hidden_states` apart from the head, for whoever wants the stream,
 # - errors that say what is wrong with the input,
@@ -490,7 +491,8 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.position_embedding = nn.Embedding(config.context_length, config.d_model)
+        if config.positions == "learned":
+            self.position_embedding = nn.Embedding(config.context_length, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
         self.final_norm = nn.LayerNorm(config.d_model, bias=config.bias)
@@ -532,8 +534,9 @@ class GPT(nn.Module):
                 f"token id {bad} is not in the vocabulary of {vocab_size} tokens (0 to {vocab_size - 1}): "
                 "use the tokenizer that the model was trained with"
             ) from None
-        positions = torch.arange(position, position + T, device=ids.device)
-        x = self.dropout(x + self.position_embedding(positions))
+        if self.config.positions == "learned":
+            x = x + self.position_embedding(torch.arange(position, position + T, device=ids.device))
+        x = self.dropout(x)
         for layer, block in enumerate(self.blocks):
             x = block(x, cache, layer, position)
         x = self.final_norm(x)
