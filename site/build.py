@@ -169,7 +169,7 @@ def reference(folder: Path) -> None:
     folder.mkdir()
     modules = {
         path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path
-        for pattern in ("*.py", "course/*.py")
+        for pattern in ("*.py", "commands/*.py", "course/*.py")
         for path in sorted((ROOT / "minigpt").glob(pattern))
         if path.stem not in NOT_A_PAGE
     }

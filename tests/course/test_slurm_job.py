@@ -11,7 +11,7 @@ import nbformat
 import pytest
 import tyro
 
-from minigpt.cli import STOPPED, Train
+from minigpt.commands.training import STOPPED, Train
 
 LESSON = Path(__file__).parents[2] / "notebooks" / "12_many_gpus.ipynb"
 SLURM = {"SLURM_JOB_NODELIST": "n[7-10]", "SLURM_JOB_ID": "123456", "SLURM_NTASKS": "32", "SLURM_NTASKS_PER_NODE": "8"}

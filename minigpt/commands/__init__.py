@@ -1,0 +1,1 @@
+"""The commands. They import what they need themselves: `minigpt --help` should not wait for torch."""

@@ -1,0 +1,176 @@
+"""minigpt evaluate, generate and export: what can be done with a trained model."""
+
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from minigpt.commands.finding import find, load
+from minigpt.commands.output import print_json, print_table, wrap
+from minigpt.config import InputError
+
+
+def evaluate(
+    model: str = "storyteller",
+    split: str | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+    device: str = "auto",
+    json: bool = False,
+) -> int:
+    """Measure a model on its data: loss, distance to the entropy floor, and how many of its stories hold together.
+
+    Args:
+        model: a bundled model, or the folder of a run or of a checkpoint.
+        split: val or test; by default test for stories, val for a text.
+        samples: how many stories to generate and grade.
+        seed: of those samples.
+        device: auto, cpu, cuda, ….
+        json: print one JSON object.
+    """
+    from minigpt import checkpoint, pretrained, runtime
+    from minigpt.data import StoryData, load_data
+    from minigpt.evaluate import evaluate as measure
+
+    if pretrained.is_gpt2(model):
+        raise InputError(f"{model!r} does not say what it was trained on, so there is nothing to measure it on")
+    found = find(model)
+    if "data" not in found.run:
+        raise InputError(f"{model!r} does not say what it was trained on, so there is nothing to measure it on")
+    spec = found.run["data"]
+    length = found.model_config.context_length
+    source: Any
+    if spec["name"] == "stories":
+        source = StoryData(found.tokenizer, length)
+    else:
+        source = load_data(spec["name"], length, spec["tokenizer"], found.model_config.vocab_size)
+        if source.spec != spec:
+            raise InputError(
+                f"{spec['name']!r} has changed since the model was trained on it; evaluate needs the same text"
+            )
+    report = measure(checkpoint.build_model(found).to(runtime.pick_device(device)), source, split, samples, seed)
+    if json:
+        print_json(report)
+        return 0
+    units = {
+        "loss": "nats per token",
+        "floor": "nats per token",
+        "gap": "nats per token",
+        "floor_error": "standard error",
+    }
+    print_table({
+        name: f"{value:.4f} {units.get(name, '')}".rstrip() if isinstance(value, float) else value
+        for name, value in report.items() if value is not None
+    })  # fmt: skip
+    return 0
+
+
+def generate(
+    prompt: Positional[str] = "",
+    model: str = "storyteller",
+    num: int = 1,
+    max_new_tokens: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    beams: int | None = None,
+    length_penalty: float = 1.0,
+    seed: int | None = None,
+    stream: bool = False,
+    device: str = "auto",
+    json: bool = False,
+) -> int:
+    """Let a model continue a text.
+
+    Args:
+        prompt: the beginning; empty for a text from nothing.
+        model: storyteller; gpt2, gpt2-medium, gpt2-large, gpt2-xl; the folder of a run, a checkpoint or an export.
+        num: how many texts.
+        max_new_tokens: where to cut a text that does not end by itself; by default as many as the context has left.
+        temperature: 1 samples as the model was trained, lower is safer, 0 always takes the likeliest token.
+        top_k: sample from this many of the likeliest tokens only.
+        top_p: sample from the fewest tokens that together have this probability.
+        repetition_penalty: above 1 makes tokens that the text has already less likely.
+        beams: instead of sampling, search with this many beams for the likeliest texts.
+        length_penalty: with --beams, divide a text's log-probability by its length to this power.
+        seed: the same seed gives the same texts.
+        stream: show the text while it is written.
+        device: auto, cpu, cuda, ….
+        json: print one JSON object.
+    """
+    from minigpt import generate as sampling
+    from minigpt import runtime
+    from minigpt.beam_search import beam_search
+
+    drawn = (temperature, top_k, top_p, repetition_penalty, seed) != (1.0, None, None, 1.0, None)
+    if beams is not None and (drawn or num > max(1, beams)):
+        raise InputError(
+            f"--beams {beams} finds {beams} texts and draws nothing: leave out --temperature, --top-k, --top-p, "
+            f"--repetition-penalty and --seed, and ask with --num for {beams} at most"
+        )
+    if stream and (json or beams is not None or num != 1):
+        raise InputError("--stream shows one text while it is drawn: leave out --num, --beams and --json")
+    loaded, used = load(model)
+    loaded.to(runtime.pick_device(device))
+    start = [] if used.end_of_text is None else [used.end_of_text]
+    ids = start + used.encode(prompt)
+    if not ids:
+        raise InputError("this model needs a beginning: give a prompt of at least one character")
+    if max_new_tokens is None:
+        max_new_tokens = max(1, loaded.config.context_length - len(ids))
+    options: sampling.Options = {
+        "temperature": temperature, "top_k": top_k, "top_p": top_p, "repetition_penalty": repetition_penalty,
+        "stop_token": used.end_of_text, "seed": seed,
+    }  # fmt: skip
+    if stream:
+        tokens = sampling.stream(loaded, ids, max_new_tokens, **options)
+        print(prompt, end="", flush=True)
+        for piece in sampling.stream_text(tokens, used):
+            print(piece, end="", flush=True)
+        print()
+        return 0
+    if beams is None:
+        (samples,) = sampling.generate_batch(loaded, [ids], max_new_tokens, num=num, **options)
+        found = [(sample.tokens, sum(sample.log_probabilities)) for sample in samples]
+    else:
+        best = beam_search(
+            loaded, ids, max_new_tokens, beams=beams, length_penalty=length_penalty, stop_token=used.end_of_text
+        )
+        found = [(beam.tokens, beam.log_probability) for beam in best[:num]]
+    texts = [prompt + used.decode(new) for new, _ in found]
+    if json:
+        log_probabilities = [log_probability for _, log_probability in found]
+        print_json({"model": model, "prompt": prompt, "texts": texts, "log_probabilities": log_probabilities})
+    else:
+        print("\n\n".join(map(wrap, texts)))
+    return 0
+
+
+def export(out: Path, model: str = "storyteller", json: bool = False) -> int:
+    """Write a model for transformers, in GPT-2's layout on Hugging Face.
+
+    Args:
+        out: a new folder, for config.json, model.safetensors and the tokenizer.
+        model: as for `minigpt generate`.
+        json: print one JSON object.
+    """
+    from minigpt import pretrained
+    from minigpt.tokenizer import BPETokenizer
+
+    loaded, used = load(model)
+    pretrained.export_gpt2(loaded, used, out)
+    report = {
+        "out": str(out),
+        "parameters": sum(parameter.numel() for parameter in loaded.parameters()),
+        "biases": "as trained" if loaded.config.bias else "zeros, because every GPT-2 has biases",
+        "tokenizer": f"{used.vocab_size:,} tokens, the same ids"
+        if isinstance(used, BPETokenizer)
+        else "left out, because transformers has none that gives each character an id",
+    }
+    if json:
+        print_json(report)
+        return 0
+    print_table(report)
+    print(f"\nTry in Python: transformers.AutoModelForCausalLM.from_pretrained({str(out)!r})")
+    return 0

@@ -1,0 +1,122 @@
+"""minigpt train: its flags, what they start from, and a run from its first message to its last."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import OmitArgPrefixes
+
+from minigpt.config import GPTConfig, InputError, TrainConfig, preset
+
+if TYPE_CHECKING:
+    import torch
+
+STOPPED = 75
+"""Exit status of a training that stopped early with a checkpoint (a signal, --max-minutes): BSD's «try again»."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model. A preset sets all of it; any flag below changes one part."""
+
+    preset: str = "storyteller"
+    """storyteller, tiny, shakespeare-char, shakespeare-char-fast, -long or -gpu, gpt2 or gpt2-8."""
+    data: str = "stories"
+    """stories, shakespeare, or the path of a text file or of a folder that `minigpt data prepare` made."""
+    out: Path = Path("run")
+    """Folder for metrics.jsonl and checkpoints."""
+    resume: bool = False
+    """Go on with the run in --out from its newest good checkpoint."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, …"""
+    tokenizer: Literal["auto", "char", "bpe"] = "auto"
+    """For a text file: one token per character, or byte pairs learned from it (--vocab-size of them)."""
+    model: OmitArgPrefixes[GPTConfig] = field(default_factory=GPTConfig)
+    train: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+
+
+def train_defaults(arguments: list[str]) -> Train:
+    """What the flags start from: the preset's values, or with --resume those of the run itself."""
+    import argparse
+
+    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    scan.add_argument("--preset", default="storyteller")
+    scan.add_argument("--out", type=Path, default=Path("run"))
+    scan.add_argument("--resume", action="store_true")
+    scan.add_argument("--device", default="auto")
+    try:
+        known, _ = scan.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise InputError(str(error)) from None
+    chosen = preset(known.preset)
+    defaults = Train(
+        known.preset,
+        chosen.data,
+        known.out,
+        known.resume,
+        tokenizer=chosen.tokenizer,
+        model=chosen.model,
+        train=chosen.train,
+    )
+    if {"-h", "--help"} & set(arguments):
+        return defaults
+    if known.resume:
+        from minigpt import checkpoint
+
+        saved, _ = checkpoint.newest_good(known.out)
+        if not saved.run:
+            raise InputError(f"{str(saved.folder)!r} does not say how it was trained, so it cannot be resumed")
+        spec = saved.run["data"]
+        defaults = replace(
+            defaults, data=spec["name"], tokenizer=spec.get("tokenizer", "auto"),
+            model=saved.model_config, train=TrainConfig(**saved.run["train"]),
+        )  # fmt: skip
+    else:
+        from minigpt import runtime
+
+        if runtime.pick_device(known.device).type == "cuda":
+            defaults = replace(defaults, train=replace(defaults.train, compile=True))
+    return defaults
+
+
+def train(arguments: Train) -> int:
+    """Train a model, or go on with a run."""
+    from minigpt import runtime
+
+    device = runtime.pick_device(arguments.device)
+    with runtime.processes(device):
+        return _train(arguments, device)
+
+
+def _train(arguments: Train, device: "torch.device") -> int:
+    from minigpt.data import load_data
+    from minigpt.runtime import rank
+    from minigpt.trainer import Trainer
+
+    model = arguments.model
+    try:
+        source = load_data(arguments.data, model.context_length, arguments.tokenizer, model.vocab_size)
+    except InputError as error:
+        if arguments.resume:
+            raise InputError(f"{error}. If the data was moved, add --data NEW_PLACE") from None
+        raise
+    # The data's tokenizer knows how many tokens there are.
+    model_config = replace(model, vocab_size=source.tokenizer.vocab_size)
+    if arguments.resume:
+        trainer = Trainer.resume(arguments.out, source, model_config, arguments.train, device)
+    else:
+        trainer = Trainer(model_config, arguments.train, source, device, arguments.out)
+    say = print if rank() == 0 else lambda message: None
+    max_steps = arguments.train.max_steps
+    if trainer.step >= max_steps:
+        say(f"{arguments.out} is finished: {trainer.step} steps are done. To train longer, raise --max-steps")
+        return 0
+    size = sum(parameter.numel() for parameter in trainer.model.parameters())
+    doing = "going on with" if trainer.step else "training"
+    say(trainer.choices())
+    say(f"{doing} {arguments.out}: {size:,} parameters, step {trainer.step} of {max_steps}")
+    if not trainer.run():
+        say(f"stopped after step {trainer.step}; go on with: minigpt train --out {arguments.out} --resume")
+        return STOPPED
+    say(f"done. Try: minigpt generate --model {arguments.out}    minigpt evaluate --model {arguments.out}")
+    return 0

@@ -1,0 +1,174 @@
+"""minigpt evaluate, generate and export, with right arguments and with wrong ones."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from minigpt import checkpoint, stories
+from minigpt import data as data_module
+from minigpt.metrics import read_metrics
+from minigpt.model import GPT
+from tests.commands.runs import TEXT, TEXT_RUN, Call
+
+
+def test_evaluate_prints_one_object(call: Call, story_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = data_module.StoryData.held_out_stories
+    monkeypatch.setattr(data_module.StoryData, "held_out_stories", lambda self, split: original(self, split)[:8])
+    status, out, err = call("evaluate", "--model", story_run, "--samples", 3, "--json")
+    report = json.loads(out)
+    assert (status, err) == (0, "")
+    assert report["gap"] == pytest.approx(report["loss"] - report["floor"])
+    assert 0 < report["floor"] < report["loss"] and (report["grammatical"], report["consistent"]) == (0, 0)
+    assert (report["data"], report["split"]) == ("stories", "test")
+    status, out, _ = call("evaluate", "--model", story_run, "--split", "val", "--samples", 0)
+    assert status == 0 and "nats per token" in out and "consistent" not in out
+
+
+def test_evaluate_measures_a_model_on_its_own_text(call: Call, text_run: Path) -> None:
+    status, out, err = call("evaluate", "--model", "text_run", "--json")
+    report = json.loads(out)
+    assert (status, err) == (0, "")
+    assert report["loss"] == pytest.approx(read_metrics(text_run)[-1]["val_loss"], abs=1e-6)
+    assert report["floor"] is None and report["data"] == "text.txt"
+
+
+def test_a_text_that_has_changed_is_noticed(call: Call, world: Path) -> None:
+    (world / "mine.txt").write_text(TEXT)
+    flags = ["--data", "mine.txt", "--max-steps", "1", "--out", "mine"]
+    assert call("train", *TEXT_RUN, *flags)[0] == 0
+    (world / "mine.txt").write_text(TEXT.replace("cat", "tac"))
+    status, out, err = call("evaluate", "--model", "mine")
+    assert (status, out) == (2, "") and "'mine.txt' has changed since the model was trained on it" in err
+    status, _, err = call("train", "--out", "mine", "--resume", "--max-steps", 2)
+    assert status == 2 and "another data (sha256 was" in err
+
+
+def test_a_model_of_unknown_origin_cannot_be_measured_or_resumed(call: Call, text_run: Path, world: Path) -> None:
+    model, tokenizer = checkpoint.load_model("text_run")
+    checkpoint.save(world / "bare", model, tokenizer)
+    status, out, err = call("evaluate", "--model", "bare")
+    assert (status, out) == (2, "") and "does not say what it was trained on" in err
+    assert call("generate", "the", "--model", "bare")[0] == 0
+    checkpoint.save(checkpoint.checkpoint_folder(world / "bare_run", 1), model, tokenizer, step=1)
+    status, out, err = call("train", "--out", "bare_run", "--resume")
+    assert (status, out) == (2, "") and "does not say how it was trained" in err
+
+
+def test_generate_tells_different_texts_and_the_same_for_a_seed(call: Call, story_run: Path) -> None:
+    arguments = ("generate", "Once upon", "--model", story_run, "--num", 5, "--max-new-tokens", 12)
+    status, out, err = call(*arguments, "--seed", 1, "--json")
+    report = json.loads(out)
+    assert (status, err) == (0, "")
+    assert len(set(report["texts"])) == 5 and all(text.startswith("Once upon") for text in report["texts"])
+    assert call(*arguments, "--seed", 1, "--json")[1] == out
+    assert call(*arguments, "--seed", 2, "--json")[1] != out
+    status, out, _ = call("generate", "the ", "--model", story_run, "--temperature", 0, "--max-new-tokens", 3)
+    assert status == 0 and out.startswith("the ")
+
+
+def test_generate_slides_over_the_context(call: Call, text_run: Path) -> None:
+    status, out, _ = call("generate", "the cat", "--model", "text_run", "--max-new-tokens", 40, "--seed", 0, "--json")
+    assert status == 0 and len(json.loads(out)["texts"][0]) == 47
+    status, out, _ = call("generate", "the cat", "--model", "text_run", "--seed", 0, "--json")
+    assert status == 0 and len(json.loads(out)["texts"][0]) == 16, "by default as much as the context holds"
+
+
+def test_generate_streams_the_text_that_it_would_print(call: Call, text_run: Path) -> None:
+    arguments = ("generate", "the cat", "--model", text_run, "--max-new-tokens", 40, "--seed", 3)
+    text = json.loads(call(*arguments, "--json")[1])["texts"][0]
+    assert call(*arguments, "--stream") == (0, text + "\n", "")
+
+
+def test_generate_says_how_probable_a_text_is(call: Call, text_run: Path) -> None:
+    arguments = ("generate", "the cat", "--model", text_run, "--max-new-tokens", 9, "--json")
+    greedy = json.loads(call(*arguments, "--temperature", 0)[1])
+    loaded, used = checkpoint.load_model(str(text_run))
+    ids = torch.tensor([used.encode(greedy["texts"][0])])
+    with torch.no_grad():
+        expected = loaded(ids)[0].log_softmax(-1)[range(6, 15), ids[0, 7:]].sum().item()
+    assert greedy["log_probabilities"] == pytest.approx([expected], abs=1e-4)
+    best = json.loads(call(*arguments, "--beams", 4, "--num", 3, "--length-penalty", 0)[1])
+    assert len(set(best["texts"])) == 3 and all(len(text) == 16 for text in best["texts"])
+    assert best["log_probabilities"] == sorted(best["log_probabilities"], reverse=True)
+    assert best["log_probabilities"][0] >= expected - 1e-4
+    one = json.loads(call(*arguments, "--beams", 1)[1])
+    assert one["texts"] == greedy["texts"]
+    assert one["log_probabilities"] == pytest.approx(greedy["log_probabilities"], abs=1e-4)
+
+
+def test_generate_can_avoid_repetition(call: Call, text_run: Path) -> None:
+    arguments = ("generate", "the cat", "--model", text_run, "--max-new-tokens", 9, "--temperature", 0, "--json")
+    plain, varied = (json.loads(call(*arguments, *more)[1])["texts"][0] for more in ((), ("--repetition-penalty", 9)))
+    assert len(set(varied)) > len(set(plain))
+
+
+def test_the_bundled_model_tells_five_different_stories(call: Call) -> None:
+    status, out, err = call("generate", "Once upon a time", "--num", 5, "--seed", 1, "--json")
+    texts = json.loads(out)["texts"]
+    assert (status, err) == (0, "") and len(set(texts)) == 5
+    assert sum(stories.verify(text).consistent for text in texts) >= 3
+
+
+def test_an_export_is_a_model_like_any_other(call: Call, story_run: Path, world: Path) -> None:
+    status, out, err = call("export", "--model", story_run, "--out", "exported", "--json")
+    report = json.loads(out)
+    assert (status, err) == (0, "")
+    assert report["parameters"] == sum(p.numel() for p in checkpoint.load_model(str(story_run))[0].parameters())
+    assert (report["out"], report["biases"]) == ("exported", "as trained") and "900 tokens" in report["tokenizer"]
+    arguments = ("generate", "Once upon", "--max-new-tokens", 12, "--seed", 1, "--json", "--model")
+    told, again = (json.loads(call(*arguments, name)[1])["texts"] for name in (story_run, "exported"))
+    assert told == again
+    assert call("tokenizer", "Once", "--model", "exported") == call("tokenizer", "Once", "--model", story_run)
+    status, out, err = call("evaluate", "--model", "exported")
+    assert (status, out) == (2, "") and "'exported' does not say what it was trained on" in err
+
+
+def test_an_export_says_what_is_not_as_it_was(call: Call, text_run: Path, world: Path) -> None:
+    model, tokenizer = checkpoint.load_model("text_run")
+    checkpoint.save(world / "no_bias", GPT(replace(model.config, bias=False)), tokenizer)
+    status, out, err = call("export", "--model", "no_bias", "--out", "no_bias_export")
+    assert (status, err) == (0, "") and "AutoModelForCausalLM.from_pretrained('no_bias_export')" in out
+    assert "biases      zeros, because every GPT-2 has biases" in out
+    assert "tokenizer   left out, because transformers has none that gives each character an id" in out
+    status, out, err = call("generate", "the", "--model", "no_bias_export")
+    assert (status, out) == (2, "") and "has no tokenizer: neither vocab.json with merges.txt nor tokenizer.json" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("generate --model text_run", "this model needs a beginning"),
+        ("generate Zebra --model text_run", "unknown character 'Z'"),
+        ("generate the_cat --model text_run --num 0", "unknown character '_'"),
+        ("generate a --model text_run --num 0", "num is 0; it must be at least 1"),
+        ("generate a --model text_run --max-new-tokens -1", "max_new_tokens is -1; it must be at least 0"),
+        ("generate a --model text_run --temperature -1", "temperature is -1.0"),
+        ("generate a --model text_run --top-k 0", "top_k is 0; it must be between 1 and"),
+        ("generate a --model text_run --top-p 1.5", "top_p is 1.5; it must be above 0 and at most 1"),
+        ("generate a --model text_run --seed -3", "seed is -3; it must be at least 0"),
+        ("generate a --model text_run --repetition-penalty 0", "repetition_penalty is 0.0; it must be a positive"),
+        ("generate a --model text_run --beams 0", "beams is 0; it must be at least 1"),
+        ("generate a --model text_run --beams 2 --num 3", "--beams 2 finds 2 texts and draws nothing"),
+        ("generate a --model text_run --beams 2 --top-k 3", "leave out --temperature, --top-k"),
+        ("generate a --model text_run --beams 2 --max-new-tokens 17", "max_new_tokens is 17; with 1 tokens of prompt"),
+        ("generate a --model text_run --stream --num 2", "--stream shows one text while it is drawn"),
+        ("generate a --model text_run --stream --top-k 0", "top_k is 0"),
+        ("generate a --model text_run --device gpu", "device 'gpu' cannot be used here"),
+        (f"generate {'a' * 17} --model text_run", "the prompt has 17 tokens, and the model's context holds 16"),
+        ("evaluate --model text_run --split test", "text.txt has no split 'test'; choose from train, val"),
+        ("evaluate --model story_run --split dev --samples 0", "there is no split 'dev'"),
+        ("evaluate --model story_run --samples -1", "samples is -1; it must be at least 0"),
+        ("export", "Required options"),
+        ("export --model text_run --out text_run", "text_run' is there already: name a folder that is new, or empty"),
+        ("export --model text_run --out text.txt", "text.txt' is there already"),
+        ("export --model text_run --out text.txt/out", "text.txt/out' could not be written"),
+    ],
+)
+def test_bad_input_gives_one_message_and_exit_status_2(
+    refused: Callable[[str], str], arguments: str, message: str
+) -> None:
+    assert message in refused(arguments)
