@@ -24,7 +24,7 @@
 # The first code cell of every lesson imports what the lesson needs. Run it first.
 
 # %% tags=["setup"]
-from minigpt.cli import doctor
+from minigpt.commands.machine import doctor
 from minigpt.course import check, start_lesson
 
 start_lesson()

@@ -47,7 +47,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from minigpt import stories
-from minigpt.cli import Train
+from minigpt.commands.training import Train
 from minigpt.config import IGNORE, GPTConfig, TrainConfig, preset
 from minigpt.course import check, plots, start_lesson
 from minigpt.data import StoryData, TextData, storyteller_tokenizer
