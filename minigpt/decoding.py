@@ -38,18 +38,17 @@ def check_finite(values: Tensor) -> None:
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A linear layer whose weight is cut into parts, one for each thread: (B, d_in) -> (B, d_out).
+    """A linear layer, (B, d_in) -> (B, d_out), whole or in parts, one for each thread.
 
     Args:
         x: (B, d_in).
-        weight: (parts, d_in, d_out / parts).
-        bias: (d_out,).
+        weight: (d_out, d_in), or (parts, d_in, d_out / parts).
+        bias: (d_out,), or (parts, 1, d_out / parts).
     """
-    parts = len(weight)
-    if parts == 1:
-        return F.linear(x, weight[0].t(), bias)
-    y = x.expand(parts, *x.shape)
-    y = torch.bmm(y, weight) if bias is None else torch.baddbmm(bias.view(parts, 1, -1), y, weight)
+    if weight.dim() == 2:
+        return F.linear(x, weight, bias)
+    y = x.expand(len(weight), *x.shape)
+    y = torch.bmm(y, weight) if bias is None else torch.baddbmm(bias, y, weight)
     return y.transpose(0, 1).reshape(len(x), -1)
 
 
@@ -57,9 +56,9 @@ def decode_token(
     x: Tensor,
     weights: list[tuple[Affine, Affine, Affine, Affine, Affine, Affine]],
     head: tuple[Affine, Affine],
-    stores: list[tuple[Tensor, Tensor]],
-    column: slice | Tensor,
-    end: int,
+    all_keys: Tensor,
+    all_values: Tensor,
+    column: Tensor | None,
     mask: Tensor | None,
     places: Tensor | None,
 ) -> Tensor:
@@ -72,26 +71,29 @@ def decode_token(
         x: (B, d_model), the embedded tokens.
         weights: of each block attention_norm, qkv, output, feed_forward_norm, up, down.
         head: final_norm and output_head.
-        stores: of each block the cached keys and values, (B, h, length, head_size), which receive the new ones.
-        column: where in the cache the new tokens go: a slice of length 1, or (1,) for a compiled step, in which a slice
-            would be a constant.
-        end: attention looks at the first `end` columns of the cache,
-        mask: and of these at those where mask (B, 1, 1, end) is True; None means all.
+        all_keys: those in the cache, (n_layers, B, h, length, head_size); they receive the new ones.
+        all_values: as all_keys.
+        column: (1,), where they go; None means into the last column, which takes less time.
+        mask: attention looks at the columns where mask (B, 1, 1, length) is True; None means all.
         places: (B, 1, 1), by which queries and keys are rotated; None where positions are learned.
 
     Returns:
         logits (B, V).
     """
     B, d_model = x.shape
-    for (attention_norm, qkv, output, feed_forward_norm, up, down), (keys, values) in zip(weights, stores, strict=True):
+    for block, keys, values in zip(weights, all_keys.unbind(), all_values.unbind(), strict=True):
+        attention_norm, qkv, output, feed_forward_norm, up, down = block
         n_heads, head_size = keys.size(1), keys.size(3)
         y = product(F.layer_norm(x, (d_model,), *attention_norm), *qkv)
         q, k, v = y.view(B, 3, n_heads, 1, head_size).unbind(1)  # (B, h, 1, head_size)
         if places is not None:
             q, k = rotate(q, places), rotate(k, places)
-        keys[:, :, column] = k.to(keys.dtype)
-        values[:, :, column] = v.to(values.dtype)
-        y = F.scaled_dot_product_attention(q, keys[:, :, :end], values[:, :, :end], mask)
+        for store, new in ((keys, k), (values, v)):
+            if column is None:
+                store.narrow(2, -1, 1).copy_(new)
+            else:
+                store.index_copy_(2, column, new.to(store.dtype))
+        y = F.scaled_dot_product_attention(q, keys, values, mask)
         x = x + product(y.reshape(B, d_model), *output)
         y = product(F.layer_norm(x, (d_model,), *feed_forward_norm), *up)
         x = x + product(F.gelu(y, approximate="tanh"), *down)
@@ -144,9 +146,12 @@ class Decoding:
         copied = on_cpu and max_new_tokens >= 32 and n_bytes <= 2**30
 
         def linear(module: Any) -> Affine:
+            weight, bias = module.weight, module.bias
             parts = math.gcd(torch.get_num_threads(), module.out_features) if on_cpu else 1
-            weight = module.weight.view(parts, -1, module.in_features).transpose(1, 2)
-            return weight.contiguous() if copied else weight, module.bias
+            if parts == 1:
+                return weight.t().contiguous().t() if copied else weight, bias
+            weight = weight.view(parts, -1, module.in_features).transpose(1, 2)
+            return weight.contiguous() if copied else weight, None if bias is None else bias.view(parts, 1, -1)
 
         def norm(module: Any) -> Affine:
             return module.weight, module.bias
@@ -173,7 +178,6 @@ class Decoding:
             self.padding = self.padding[rows]
         # (B, 1, 1, length), for all heads and the one new token
         self.visible = (self.columns >= self.padding[:, None])[:, None, None]
-        self.stores = list(zip(self.cache.keys.unbind(), self.cache.values.unbind(), strict=True))
 
     def prefill(self) -> Tensor:
         """Read the prompts; logits (B, V) of each row. Neighbours of equal length are read at once, none padded."""
@@ -187,17 +191,18 @@ class Decoding:
 
     def step(self, tokens: Tensor) -> Tensor:
         """Read one more token of each row, (B, 1); logits (B, V)."""
-        new = slice(self.filled, self.filled + 1)
+        column = self.columns[self.filled : self.filled + 1]  # (1,), made on the device: no wait
         self.filled += 1
-        column = self.columns[new]  # (1,), made on the device: no wait
         positions, places = column - self.padding, None  # (B,)
-        x = self.model.token_embedding(tokens)[:, 0]
+        x = self.model.token_embedding(tokens)[:, 0]  # (B, d_model)
         if self.model.config.positions == "learned":
             x = x + self.model.position_embedding(positions)
         else:
             places = positions[:, None, None]
+        keys, values = self.cache.keys, self.cache.values  # (n_layers, B, h, length, head_size)
         if self.compile:  # one shape for all lengths: a step looks at the whole cache, and the mask hides what is empty
-            seen = self.visible & (self.columns <= column)
-            return _compiled()(x, self.weights, self.head, self.stores, column, len(self.columns), seen, places)
-        mask = self.visible[..., : self.filled] if self.padded else None
-        return decode_token(x, self.weights, self.head, self.stores, new, self.filled, mask, places)
+            mask = self.visible & (self.columns <= column)
+            return _compiled()(x, self.weights, self.head, keys, values, column, mask, places)
+        keys, values = keys.narrow(3, 0, self.filled), values.narrow(3, 0, self.filled)
+        not_padding = self.visible[..., : self.filled] if self.padded else None
+        return decode_token(x, self.weights, self.head, keys, values, None, not_padding, places)

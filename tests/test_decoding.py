@@ -3,6 +3,7 @@
 import functools
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -46,16 +47,17 @@ def alone(model: GPT, text: list[int]) -> torch.Tensor:
     num=st.integers(1, 3),
     max_new_tokens=st.sampled_from([12, 40]),  # below and above where the weights are copied
     kept=st.lists(st.integers(0, 11), min_size=1, max_size=4),
+    threads=st.sampled_from([1, 2]),  # with two, the weights are in parts
 )
-@settings(max_examples=40)
+@settings(max_examples=60)
 def test_every_row_has_the_logits_that_it_has_alone(
-    config: GPTConfig, lengths: list[int], num: int, max_new_tokens: int, kept: list[int]
+    config: GPTConfig, lengths: list[int], num: int, max_new_tokens: int, kept: list[int], threads: int
 ):
     model = model_of(config)
     generator = torch.Generator().manual_seed(sum(lengths))
     prompts = [torch.randint(11, (length,), generator=generator).tolist() for length in lengths]
     texts = [list(prompt) for prompt in prompts for _ in range(num)]
-    with torch.inference_mode():
+    with torch.inference_mode(), patch.object(torch, "get_num_threads", lambda: threads):
         rows = Decoding(model, prompts, num, max_new_tokens)
         logits = rows.prefill()
         for step in range(8):
@@ -119,13 +121,19 @@ def test_what_was_in_memory_before_never_counts(monkeypatch: pytest.MonkeyPatch,
     torch.testing.assert_close(logits, torch.stack([alone(model, [*text, i]) for i, text in enumerate(texts, start=5)]))
 
 
+@pytest.mark.parametrize(("threads", "shape"), [(1, (24, 8)), (2, (2, 8, 12)), (5, (24, 8))])
 @pytest.mark.parametrize(("max_new_tokens", "copied"), [(31, False), (32, True)])
-def test_weights_are_stored_by_column_for_long_texts(max_new_tokens: int, copied: bool):
+def test_each_thread_has_a_part_of_the_weights_stored_by_column_for_long_texts(
+    max_new_tokens: int, copied: bool, threads: int, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     model = model_of()
-    rows = Decoding(model, [[1]], 1, max_new_tokens)
-    original, used = dict(model.named_parameters())["blocks.0.attention.qkv.weight"], rows.weights[0][1][0]
-    assert torch.equal(used.transpose(1, 2).reshape(original.shape), original)
-    assert used.is_contiguous() == copied
+    original = dict(model.named_parameters())["blocks.0.attention.qkv.weight"]
+    used, _ = Decoding(model, [[1]], 1, max_new_tokens).weights[0][1]
+    assert used.shape == shape
+    in_parts = used if used.dim() == 3 else used.t()[None]  # (parts, d_in, d_out / parts)
+    assert torch.equal(in_parts.transpose(1, 2).reshape(original.shape), original)
+    assert in_parts.is_contiguous() == copied
     assert (used.data_ptr() == original.data_ptr()) != copied
 
 
@@ -135,18 +143,8 @@ def test_a_product_in_parts_is_the_linear_layer(parts: int, bias: bool):
     layer = torch.nn.Linear(5, 6, bias=bias, dtype=torch.float64)
     x = torch.randn(4, 5, dtype=torch.float64)
     weight = layer.weight.view(parts, -1, 5).transpose(1, 2)
-    torch.testing.assert_close(product(x, weight, layer.bias), layer(x))
-
-
-@pytest.mark.parametrize(("threads", "parts"), [(1, 1), (2, 2), (5, 1)])
-def test_each_thread_has_a_part_of_the_weights_where_they_can_be_cut(
-    threads: int, parts: int, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    rows = Decoding(model_of(), [[1]], 1, 9)
-    assert [len(weight) for block in rows.weights for weight, _ in (block[1], block[2], block[4], block[5])] == (
-        [parts] * 4 * CONFIG.n_layers
-    )
+    torch.testing.assert_close(product(x, weight, layer.bias.view(parts, 1, -1) if bias else None), layer(x))
+    torch.testing.assert_close(product(x, layer.weight, layer.bias), layer(x))
 
 
 def test_last_logits_has_no_dropout_and_leaves_the_training_mode_alone():
