@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -56,8 +56,8 @@ def decode_token(
     x: Tensor,
     weights: list[tuple[Affine, Affine, Affine, Affine, Affine, Affine]],
     head: tuple[Affine, Affine],
-    all_keys: Tensor,
-    all_values: Tensor,
+    all_keys: Sequence[Tensor],
+    all_values: Sequence[Tensor],
     column: Tensor | None,
     mask: Tensor | None,
     places: Tensor | None,
@@ -71,7 +71,7 @@ def decode_token(
         x: (B, d_model), the embedded tokens.
         weights: of each block attention_norm, qkv, output, feed_forward_norm, up, down.
         head: final_norm and output_head.
-        all_keys: those in the cache, (n_layers, B, h, length, head_size); they receive the new ones.
+        all_keys: of each block those in the cache, (B, h, length, head_size); they receive the new ones.
         all_values: as all_keys.
         column: (1,), where they go; None means into the last column, which takes less time.
         mask: attention looks at the columns where mask (B, 1, 1, length) is True; None means all.
@@ -81,7 +81,7 @@ def decode_token(
         logits (B, V).
     """
     B, d_model = x.shape
-    for block, keys, values in zip(weights, all_keys.unbind(), all_values.unbind(), strict=True):
+    for block, keys, values in zip(weights, all_keys, all_values, strict=True):
         attention_norm, qkv, output, feed_forward_norm, up, down = block
         n_heads, head_size = keys.size(1), keys.size(3)
         y = product(F.layer_norm(x, (d_model,), *attention_norm), *qkv)
@@ -202,7 +202,8 @@ class Decoding:
         keys, values = self.cache.keys, self.cache.values  # (n_layers, B, h, length, head_size)
         if self.compile:  # one shape for all lengths: a step looks at the whole cache, and the mask hides what is empty
             mask = self.visible & (self.columns <= column)
-            return _compiled()(x, self.weights, self.head, keys, values, column, mask, places)
-        keys, values = keys.narrow(3, 0, self.filled), values.narrow(3, 0, self.filled)
-        not_padding = self.visible[..., : self.filled] if self.padded else None
-        return decode_token(x, self.weights, self.head, keys, values, None, not_padding, places)
+            return _compiled()(x, self.weights, self.head, keys.unbind(), values.unbind(), column, mask, places)
+        end = self.filled
+        keys, values = keys.narrow(3, 0, end), values.narrow(3, 0, end)
+        not_padding = self.visible[..., :end] if self.padded else None
+        return decode_token(x, self.weights, self.head, keys.unbind(), values.unbind(), None, not_padding, places)
