@@ -199,6 +199,7 @@ class Decoding:
             x = x + self.model.position_embedding(positions)
         else:
             places = positions[:, None, None]
+        # Each block's part by itself: of a larger tensor, a compiled step would copy the whole to change a column.
         keys, values = self.cache.keys, self.cache.values  # (n_layers, B, h, length, head_size)
         if self.compile:  # one shape for all lengths: a step looks at the whole cache, and the mask hides what is empty
             mask = self.visible & (self.columns <= column)

@@ -422,7 +422,8 @@ def test_without_a_seed_every_call_and_every_prompt_differs():
     ((one,), (other,)) = generate_batch(model, [[1], [1]], 40)
     assert one.tokens != other.tokens
     ((one,), (other,)) = generate_batch(model, [[1], [1]], 40, seed=7)
-    assert one == other
+    assert one.tokens == other.tokens
+    assert one.log_probabilities == pytest.approx(other.log_probabilities, abs=1e-10)  # rows may round apart
 
 
 def test_no_new_tokens():
