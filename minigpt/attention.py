@@ -30,20 +30,32 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool =
     return weights @ v, weights
 
 
-def rotate(x: Tensor, positions: Tensor) -> Tensor:
+def rotation(positions: Tensor, d_k: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the angles by which `rotate` turns tokens at these places.
+
+    Args:
+        positions: (T,), or (B, 1, T) if the texts stand at different places.
+        d_k: an even number.
+
+    Returns:
+        two tensors (T, d_k / 2), or (B, 1, T, d_k / 2).
+    """
+    speeds = 10000.0 ** (-torch.arange(0, d_k, 2, device=positions.device) / d_k)  # (d_k / 2,): radians a place
+    angles = positions[..., None] * speeds
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     """Queries or keys turned by the places of their tokens (RoPE; Su et al. 2021, section 3.2.2).
 
     Numbers i and i + d_k / 2 are a point in a plane, which turns by an angle that grows with the place. The product of
     a query and a key then depends on how far apart they stand, and not on where.
 
     Args:
-        x: (B, h, T, d_k), where d_k is even.
-        positions: (T,), or (B, 1, T) if the texts stand at different places.
+        x: (B, h, T, d_k).
+        turn: what `rotation` says of the tokens' places.
     """
-    d_k = x.size(-1)
-    speeds = 10000.0 ** (-torch.arange(0, d_k, 2, device=x.device) / d_k)  # (d_k / 2,): radians from place to place
-    angles = positions[..., None] * speeds  # (T, d_k / 2), or (B, 1, T, d_k / 2)
-    cos, sin = angles.cos(), angles.sin()
+    cos, sin = turn
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
 
@@ -84,8 +96,8 @@ class CausalSelfAttention(nn.Module):
             for part in self.qkv(x).chunk(3, dim=-1)
         )
         if self.positions == "rope":
-            places = torch.arange(position, position + T, device=x.device)
-            q, k = rotate(q, places), rotate(k, places)
+            turn = rotation(torch.arange(position, position + T, device=x.device), q.size(-1))
+            q, k = rotate(q, turn), rotate(k, turn)
         if cache is not None:
             k, v = cache.update(layer, k, v, position)  # (B, h, position + T, head_size)
         x = self.fused_attention(q, k, v)  # (B, h, T, head_size)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minigpt.attention import rotate
+from minigpt.attention import rotate, rotation
 from minigpt.config import InputError
 from minigpt.kv_cache import KVCache
 from minigpt.model import GPT
@@ -60,7 +60,7 @@ def decode_token(
     all_values: Sequence[Tensor],
     column: Tensor | None,
     mask: Tensor | None,
-    places: Tensor | None,
+    turn: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
     """`GPT.forward` for one more token of each row, as one plain function.
 
@@ -75,7 +75,7 @@ def decode_token(
         all_values: as all_keys.
         column: (1,), where they go; None means into the last column, which takes less time.
         mask: attention looks at the columns where mask (B, 1, 1, length) is True; None means all.
-        places: (B, 1, 1), by which queries and keys are rotated; None where positions are learned.
+        turn: what `rotation` says of the new tokens' places, (B, 1, 1); None where positions are learned.
 
     Returns:
         logits (B, V).
@@ -86,8 +86,8 @@ def decode_token(
         n_heads, head_size = keys.size(1), keys.size(3)
         y = product(F.layer_norm(x, (d_model,), *attention_norm), *qkv)
         q, k, v = y.view(B, 3, n_heads, 1, head_size).unbind(1)  # (B, h, 1, head_size)
-        if places is not None:
-            q, k = rotate(q, places), rotate(k, places)
+        if turn is not None:
+            q, k = rotate(q, turn), rotate(k, turn)
         for store, new in ((keys, k), (values, v)):
             if column is None:
                 store.narrow(2, -1, 1).copy_(new)
@@ -193,18 +193,18 @@ class Decoding:
         """Read one more token of each row, (B, 1); logits (B, V)."""
         column = self.columns[self.filled : self.filled + 1]  # (1,), made on the device: no wait
         self.filled += 1
-        positions, places = column - self.padding, None  # (B,)
+        positions, turn = column - self.padding, None  # (B,)
         x = self.model.token_embedding(tokens)[:, 0]  # (B, d_model)
         if self.model.config.positions == "learned":
             x = x + self.model.position_embedding(positions)
         else:
-            places = positions[:, None, None]
+            turn = rotation(positions[:, None, None], self.model.config.head_size)  # once for all blocks
         # Each block's part by itself: of a larger tensor, a compiled step would copy the whole to change a column.
         keys, values = self.cache.keys, self.cache.values  # (n_layers, B, h, length, head_size)
         if self.compile:  # one shape for all lengths: a step looks at the whole cache, and the mask hides what is empty
             mask = self.visible & (self.columns <= column)
-            return _compiled()(x, self.weights, self.head, keys.unbind(), values.unbind(), column, mask, places)
+            return _compiled()(x, self.weights, self.head, keys.unbind(), values.unbind(), column, mask, turn)
         end = self.filled
         keys, values = keys.narrow(3, 0, end), values.narrow(3, 0, end)
         not_padding = self.visible[..., :end] if self.padded else None
-        return decode_token(x, self.weights, self.head, keys.unbind(), values.unbind(), None, not_padding, places)
+        return decode_token(x, self.weights, self.head, keys.unbind(), values.unbind(), None, not_padding, turn)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
-from minigpt.attention import CausalSelfAttention, rotate, scaled_dot_product_attention
+from minigpt.attention import CausalSelfAttention, rotate, rotation, scaled_dot_product_attention
 from minigpt.config import GPTConfig, InputError, Positions
 from minigpt.kv_cache import KVCache
 
@@ -115,10 +115,10 @@ def test_rotations_by_hand():
     x = torch.tensor([1.0, 0], dtype=torch.float64).expand(1, 1, 3, 2)
     angles = torch.tensor([0.0, 1, 2], dtype=torch.float64)
     expected = torch.stack([angles.cos(), angles.sin()], dim=-1)[None, None]
-    torch.testing.assert_close(rotate(x, torch.arange(3)), expected, rtol=0, atol=1e-7)
+    torch.testing.assert_close(rotate(x, rotation(torch.arange(3), 2)), expected, rtol=0, atol=1e-7)
     x = torch.tensor([0.0, 0, 0, 1], dtype=torch.float64).view(1, 1, 1, 4)  # numbers 1 and 3: the point (0, 1)
     expected = torch.tensor([0, -math.sin(0.05), 0, math.cos(0.05)], dtype=torch.float64).view(1, 1, 1, 4)
-    torch.testing.assert_close(rotate(x, torch.tensor([5])), expected, rtol=0, atol=1e-7)
+    torch.testing.assert_close(rotate(x, rotation(torch.tensor([5]), 4)), expected, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("head_size", [2, 8, 64])
@@ -128,8 +128,10 @@ def test_rotations_are_those_of_transformers(head_size: int):
     places = torch.stack([torch.arange(50), torch.randperm(50)])  # each text has its own
     cos, sin = LlamaRotaryEmbedding(config)(q, places)
     for ours, theirs in zip((q, k), apply_rotary_pos_emb(q, k, cos, sin), strict=True):
-        torch.testing.assert_close(rotate(ours, places[:, None]), theirs, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(rotate(ours[:1], torch.arange(50)), theirs[:1], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(rotate(ours, rotation(places[:, None], head_size)), theirs, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            rotate(ours[:1], rotation(torch.arange(50), head_size)), theirs[:1], rtol=1e-5, atol=1e-5
+        )
 
 
 @given(place=st.integers(0, 500), distance=st.integers(0, 500), moved=st.integers(0, 500))
@@ -137,7 +139,8 @@ def test_rotated_products_depend_on_the_distance_alone(place: int, distance: int
     q, k = torch.randn(1, 1, 1, 8, dtype=torch.float64), torch.randn(1, 1, 1, 8, dtype=torch.float64)
 
     def product(key_place: int) -> torch.Tensor:
-        return (rotate(q, torch.tensor([key_place + distance])) * rotate(k, torch.tensor([key_place]))).sum()
+        turns = (rotation(torch.tensor([place]), 8) for place in (key_place + distance, key_place))
+        return (rotate(q, next(turns)) * rotate(k, next(turns))).sum()
 
     torch.testing.assert_close(product(place + moved), product(place), rtol=0, atol=1e-2)  # angles are in float32
 

@@ -65,12 +65,17 @@ def random_model(config: GPTConfig) -> GPT:
     return model
 
 
+def renamed(name: str, names: dict[str, str]) -> str:
+    """The name of a tensor with our parts of it replaced by theirs."""
+    for ours, theirs in names.items():
+        name = name.replace(ours + ".", theirs + ".")
+    return name
+
+
 def in_their_layout(name: str, ours: torch.Tensor) -> tuple[str, torch.Tensor]:
     """Name and tensor as transformers has them. Its Conv1D holds a Linear's weight transposed."""
     linear_in_block = name.startswith("blocks") and name.endswith("weight") and "norm" not in name
-    for our_part, their_part in THEIR_NAMES.items():
-        name = name.replace(our_part + ".", their_part + ".")
-    return name, ours.T if linear_in_block else ours
+    return renamed(name, THEIR_NAMES), ours.T if linear_in_block else ours
 
 
 def transformers_copy(model: GPT) -> GPT2LMHeadModel:
@@ -126,9 +131,7 @@ def neox_copy(model: GPT) -> GPTNeoXForCausalLM:
     for name, ours in model.state_dict().items():
         if ".qkv." in name:  # theirs: of each head its query, key and value
             ours = ours.unflatten(0, (3, config.n_heads, config.head_size)).transpose(0, 1).flatten(0, 2)
-        for our_part, their_part in NEOX_NAMES.items():
-            name = name.replace(our_part + ".", their_part + ".")
-        state[name] = ours
+        state[renamed(name, NEOX_NAMES)] = ours
     theirs.load_state_dict(state)
     return theirs
 

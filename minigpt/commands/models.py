@@ -32,10 +32,8 @@ def evaluate(
     from minigpt.data import StoryData, load_data
     from minigpt.evaluate import evaluate as measure
 
-    if pretrained.is_gpt2(model):
-        raise InputError(f"{model!r} does not say what it was trained on, so there is nothing to measure it on")
-    found = find(model)
-    if "data" not in found.run:
+    found = None if pretrained.is_gpt2(model) else find(model)
+    if found is None or "data" not in found.run:
         raise InputError(f"{model!r} does not say what it was trained on, so there is nothing to measure it on")
     spec = found.run["data"]
     length = found.model_config.context_length

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minigpt.attention import rotate
+from minigpt.attention import rotate, rotation
 from minigpt.config import InputError
 from minigpt.model import GPT, TransformerBlock
 from minigpt.tokenizer import BPETokenizer, Tokenizer
@@ -63,8 +63,8 @@ def look_inside(model: GPT, ids: list[int]) -> Inside:
             q, k = heads[:, :, 0].transpose(1, 2), heads[:, :, 1].transpose(1, 2)  # (1, h, T, head_size)
             unit = torch.eye(len(ids), dtype=q.dtype, device=q.device).expand(1, q.size(1), -1, -1)  # (1, h, T, T)
             if model.config.positions == "rope":
-                places = torch.arange(len(ids), device=q.device)
-                q, k = rotate(q, places), rotate(k, places)
+                turn = rotation(torch.arange(len(ids), device=q.device), q.size(-1))
+                q, k = rotate(q, turn), rotate(k, turn)
             weights.append(block.attention.fused_attention(q, k, unit)[0])
     return Inside(ids, torch.stack(weights).cpu(), torch.stack(stream).cpu(), logits.cpu())
 

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minigpt import stories
-from minigpt.attention import CausalSelfAttention, rotate, scaled_dot_product_attention
+from minigpt.attention import CausalSelfAttention, rotate, rotation, scaled_dot_product_attention
 from minigpt.checkpoint import load_model
 from minigpt.config import IGNORE, GPTConfig, InputError
 from minigpt.course import check, plots, start_lesson
@@ -664,15 +664,16 @@ assert torch.allclose(pe[:-7] @ turn(7, 64).T, pe[7:], rtol=0, atol=1e-12)  # al
 # %% [markdown]
 # ### Turning what is compared
 #
-# Many newer models add no position at all. They turn the vectors that attention compares, its queries and keys (lesson
-# 4), by such angles: **rotary positions**, or RoPE (Su et al. 2021). Their dot product then depends on the distance
-# alone, whatever the two vectors are. In `minigpt` it is an option, `positions="rope"`, and the table is gone:
+# Many newer models add no position at all, Llama (Touvron et al. 2023) among them. They turn the vectors that attention
+# compares, its queries and keys (lesson 4), by such angles: **rotary positions**, or RoPE (Su et al. 2021). Their dot
+# product then depends on the distance alone, whatever the two vectors are. In `minigpt` it is an option,
+# `positions="rope"`, and the table is gone:
 
 # %%
-a, b = torch.randn(2, 1, 1, 1, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))  # any two vectors
+a, b = torch.randn(2, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))  # any two vectors
 for place_a, place_b in ((3, 1), (103, 101), (3, 2)):
-    turned = rotate(a, torch.tensor([place_a])), rotate(b, torch.tensor([place_b]))
-    print(f"at places {place_a} and {place_b}, {place_a - place_b} apart: {(turned[0] * turned[1]).sum():.2f}")
+    turned_a, turned_b = rotate(a, rotation(torch.tensor(place_a), 64)), rotate(b, rotation(torch.tensor(place_b), 64))
+    print(f"at places {place_a} and {place_b}, {place_a - place_b} apart: {turned_a @ turned_b:.2f}")
 without_table = GPT(GPTConfig(vocab_size=50, context_length=192, n_layers=1, n_heads=2, d_model=32, positions="rope"))
 assert not any("position" in name for name, _ in without_table.named_parameters())
 
@@ -986,6 +987,7 @@ for tied in (False, True):
 # - Haviv et al. 2022, Transformer Language Models without Positional Encodings Still Learn Positional Information (https://arxiv.org/abs/2203.16634)
 # - Press et al. 2022, Train Short, Test Long, beyond the trained length (https://arxiv.org/abs/2108.12409)
 # - Su et al. 2021, RoFormer, rotary positions (https://arxiv.org/abs/2104.09864)
+# - Touvron et al. 2023, LLaMA: Open and Efficient Foundation Language Models, which has them (https://arxiv.org/abs/2302.13971)
 # - Nguyen et al. 2016, Integrating Distributional Lexical Contrast into Word Embeddings, opposites (https://arxiv.org/abs/1605.07766)
 # - Land and Bartolo 2024, Fishing for Magikarp, neglected tokens (https://arxiv.org/abs/2405.05417)
 # - Salmon et al. 2011, Parallel Random Numbers: As Easy as 1, 2, 3, the generator of `batch_at` (https://doi.org/10.1145/2063384.2063405)

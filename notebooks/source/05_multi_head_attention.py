@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import minigpt.attention
 from minigpt import stories
-from minigpt.attention import rotate
+from minigpt.attention import rotate, rotation
 from minigpt.checkpoint import load_model
 from minigpt.config import GPTConfig
 from minigpt.course import check, explore, plots, start_lesson
@@ -1088,8 +1088,8 @@ class CausalSelfAttention(nn.Module):
             for part in self.qkv(x).chunk(3, dim=-1)
         )
         if self.positions == "rope":
-            places = torch.arange(position, position + T, device=x.device)
-            q, k = rotate(q, places), rotate(k, places)
+            turn = rotation(torch.arange(position, position + T, device=x.device), q.size(-1))
+            q, k = rotate(q, turn), rotate(k, turn)
         if cache is not None:
             k, v = cache.update(layer, k, v, position)  # (B, h, position + T, head_size)
         x = self.fused_attention(q, k, v)  # (B, h, T, head_size)
