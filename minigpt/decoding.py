@@ -17,6 +17,9 @@ from minigpt.model import GPT
 
 Affine = tuple[Tensor, Tensor | None]  # weight and bias, of a LayerNorm or of what `product` multiplies by
 
+SMALL = 2**16
+"""A weight of fewer numbers is not worth dividing among threads."""
+
 
 def last_logits(model: GPT, ids: Tensor, cache: KVCache | None = None) -> Tensor:
     """What the model says after the last of ids (B, T): logits (B, V), without dropout."""
@@ -38,7 +41,7 @@ def check_finite(values: Tensor) -> None:
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A linear layer, (B, d_in) -> (B, d_out), whole or in parts, one for each thread.
+    """A linear layer, (B, d_in) -> (B, d_out), whole or in parts, for several threads.
 
     Args:
         x: (B, d_in).
@@ -47,9 +50,29 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     if weight.dim() == 2:
         return F.linear(x, weight, bias)
-    y = x.expand(len(weight), *x.shape)
+    y = x.expand(len(weight), -1, -1)
     y = torch.bmm(y, weight) if bias is None else torch.baddbmm(bias, y, weight)
-    return y.transpose(0, 1).reshape(len(x), -1)
+    return y.transpose(0, 1).flatten(1)
+
+
+def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention of one query in each head, q (B, h, 1, head_size), to keys and values (B, h, length, head_size).
+
+    torch's fused function is made for many queries. On a CPU, batched products take less time for one query, as soon
+    as there are several rows.
+
+    Args:
+        mask: looks only where mask (B, 1, 1, length) is True; None means everywhere.
+
+    Returns:
+        (B, h, 1, head_size).
+    """
+    B, n_heads, _, head_size = q.shape
+    if B == 1 or mask is not None or not q.is_cpu:
+        return F.scaled_dot_product_attention(q, keys, values, mask)
+    q = (q * head_size**-0.5).view(B * n_heads, 1, head_size)
+    weights = torch.bmm(q, keys.flatten(0, 1).transpose(1, 2)).softmax(dim=-1)  # (B h, 1, length)
+    return torch.bmm(weights, values.flatten(0, 1)).view(B, n_heads, 1, head_size)
 
 
 def decode_token(
@@ -93,7 +116,7 @@ def decode_token(
                 store.narrow(2, -1, 1).copy_(new)
             else:
                 store.index_copy_(2, column, new.to(store.dtype))
-        y = F.scaled_dot_product_attention(q, keys, values, mask)
+        y = attend(q, keys, values, mask)
         x = x + product(y.reshape(B, d_model), *output)
         y = product(F.layer_norm(x, (d_model,), *feed_forward_norm), *up)
         x = x + product(F.gelu(y, approximate="tanh"), *down)
@@ -138,17 +161,17 @@ class Decoding:
             self.cache.keys.zero_()
             self.cache.values.zero_()
 
-        # A CPU that multiplies few rows waits for the weights. They arrive sooner when each thread has a part of its
-        # own, and when the parts are stored column by column. The price of the second is a copy, so only for texts that
-        # are worth it and models up to 1 GiB.
+        # A CPU that multiplies few rows waits for the weights. They arrive sooner when stored column by column, and
+        # when each thread has parts of its own: two (measured: better than one or four), and none of a small matrix.
+        # The price is a copy, so only for texts that are worth it and models up to 1 GiB.
         n_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
-        on_cpu = table.device.type == "cpu"
+        on_cpu, threads = table.device.type == "cpu", torch.get_num_threads()
         copied = on_cpu and max_new_tokens >= 32 and n_bytes <= 2**30
 
         def linear(module: Any) -> Affine:
             weight, bias = module.weight, module.bias
-            parts = math.gcd(torch.get_num_threads(), module.out_features) if on_cpu else 1
-            if parts == 1:
+            parts = math.gcd(2 * threads, module.out_features)
+            if parts == 1 or threads == 1 or not on_cpu or weight.numel() < SMALL:
                 return weight.t().contiguous().t() if copied else weight, bias
             weight = weight.view(parts, -1, module.in_features).transpose(1, 2)
             return weight.contiguous() if copied else weight, None if bias is None else bias.view(parts, 1, -1)

@@ -1,6 +1,7 @@
 """Decoding with a cache, rows at different positions, against the model that reads each text alone and anew."""
 
 import functools
+import math
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -13,7 +14,7 @@ from torch._dynamo.testing import CompileCounter
 
 from minigpt import decoding
 from minigpt.config import GPTConfig
-from minigpt.decoding import Decoding, last_logits, product
+from minigpt.decoding import Decoding, attend, last_logits, product
 from minigpt.generate import generate, generate_batch
 from minigpt.kv_cache import KVCache
 from minigpt.model import GPT
@@ -57,7 +58,11 @@ def test_every_row_has_the_logits_that_it_has_alone(
     generator = torch.Generator().manual_seed(sum(lengths))
     prompts = [torch.randint(11, (length,), generator=generator).tolist() for length in lengths]
     texts = [list(prompt) for prompt in prompts for _ in range(num)]
-    with torch.inference_mode(), patch.object(torch, "get_num_threads", lambda: threads):
+    with (
+        torch.inference_mode(),
+        patch.object(torch, "get_num_threads", lambda: threads),
+        patch.object(decoding, "SMALL", 0),
+    ):
         rows = Decoding(model, prompts, num, max_new_tokens)
         logits = rows.prefill()
         for step in range(8):
@@ -121,12 +126,29 @@ def test_what_was_in_memory_before_never_counts(monkeypatch: pytest.MonkeyPatch,
     torch.testing.assert_close(logits, torch.stack([alone(model, [*text, i]) for i, text in enumerate(texts, start=5)]))
 
 
-@pytest.mark.parametrize(("threads", "shape"), [(1, (24, 8)), (2, (2, 8, 12)), (5, (24, 8))])
+@pytest.mark.parametrize("B", [1, 3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_of_single_queries_is_a_weighted_mean_of_values(B: int, masked: bool):
+    torch.manual_seed(0)
+    q, store = torch.randn(B, 2, 1, 4), torch.randn(2, B, 2, 9, 4)
+    keys, values = store[..., :7, :]  # as from a cache that is not full
+    mask = torch.rand(B, 1, 1, 7) < 0.5 if masked else None
+    y = attend(q, keys, values, mask)
+    for row in range(B):
+        columns = range(7) if mask is None else [i for i in range(7) if mask[row, 0, 0, i]]
+        for head in range(2):
+            weights = [math.exp(float(q[row, head, 0] @ keys[row, head, i]) / math.sqrt(4)) for i in columns]
+            mean = sum(w * values[row, head, i] for w, i in zip(weights, columns, strict=True)) / sum(weights)
+            torch.testing.assert_close(y[row, head, 0], mean)
+
+
+@pytest.mark.parametrize(("threads", "shape"), [(1, (24, 8)), (2, (4, 8, 6)), (5, (2, 8, 12)), (7, (2, 8, 12))])
 @pytest.mark.parametrize(("max_new_tokens", "copied"), [(31, False), (32, True)])
 def test_each_thread_has_a_part_of_the_weights_stored_by_column_for_long_texts(
     max_new_tokens: int, copied: bool, threads: int, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(decoding, "SMALL", 0)
     model = model_of()
     original = dict(model.named_parameters())["blocks.0.attention.qkv.weight"]
     used, _ = Decoding(model, [[1]], 1, max_new_tokens).weights[0][1]
