@@ -58,8 +58,8 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
     """Attention of one query in each head, q (B, h, 1, head_size), to keys and values (B, h, length, head_size).
 
-    torch's fused function is made for many queries. On a CPU, batched products take less time for one query, as soon
-    as there are several rows.
+    torch's fused function is made for many queries. For several rows on a CPU, batched products take less time; only in
+    float32, because the scores are rounded between them.
 
     Args:
         mask: looks only where mask (B, 1, 1, length) is True; None means everywhere.
@@ -68,7 +68,7 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) 
         (B, h, 1, head_size).
     """
     B, n_heads, _, head_size = q.shape
-    if B == 1 or mask is not None or not q.is_cpu:
+    if B == 1 or mask is not None or not q.is_cpu or q.dtype != torch.float32:
         return F.scaled_dot_product_attention(q, keys, values, mask)
     q = (q * head_size**-0.5).view(B * n_heads, 1, head_size)
     weights = torch.bmm(q, keys.flatten(0, 1).transpose(1, 2)).softmax(dim=-1)  # (B h, 1, length)

@@ -6,7 +6,7 @@
 #
 # **You will be able to**
 # - read a file of weights tensor by tensor, and say what each tensor is for,
-# - find a mistake that raises no error, and name the layer where it sits,
+# - find a mistake that raises no error, and say between which two places it sits,
 # - load GPT-2's layout into another implementation, and export to it,
 # - compare models by bits per byte: with each other, with gzip, and with what is possible.
 #
@@ -45,7 +45,7 @@ from minigpt.course import check, start_lesson
 from minigpt.data import cache_folder
 from minigpt.gpt2_layout import BLOCK_NAMES, from_gpt2, gpt2_names, to_gpt2
 from minigpt.model import GPT, next_token_loss, parameter_count
-from minigpt.pretrained import RELEASES, export_gpt2, load_gpt2, load_gpt2_tokenizer
+from minigpt.pretrained import RELEASES, export_gpt2, load_gpt2, load_gpt2_tokenizer, read_tensors
 
 start_lesson()
 
@@ -135,8 +135,8 @@ with safe_open(folder / "model.safetensors", framework="pt") as file:
 assert 8 + n + sum(b - a for a, b in (entry["data_offsets"] for entry in header.values())) == len(raw)
 
 # %% [markdown]
-# Check the 8 bytes yourself: the first, plus 256 times the second, plus 65,536 times the third. The file holds names, shapes and numbers, and
-# nothing else. That is its point. Older folders have `pytorch_model.bin` instead, a pickle, and opening a pickle can run
+# Check the 8 bytes yourself: the first, plus 256 times the second, plus 65,536 times the third. The file holds names, types, shapes and
+# numbers, and a line of notes: nothing that could run. That is its point. Older folders have `pytorch_model.bin` instead, a pickle, and opening a pickle can run
 # any code that its author put there.
 #
 # Now the tensors, one by one. Some files begin every name with `transformer.`, others leave that out; we leave it out.
@@ -418,7 +418,8 @@ print("the hurried loader's first wrong layer:", first_difference(record(hurried
 assert first_difference(record(hurried, ids), right) == "h.0.attn.c_proj"
 
 # %% [markdown]
-# The comparison points at the layer. Everything before it agrees, so the mistake is in this layer and nowhere earlier. We did not have to guess.
+# The comparison points at a place. Everything recorded before it agrees, so the mistake is in this layer, or between the place before
+# and this one. Here that is the attention, which feeds `c_proj`, or `c_proj` itself. Its matrix is square: there we look first.
 #
 # Now load properly. A fresh model holds random numbers. We put the file's tensors in, group by group, and watch how far the agreement
 # reaches each time.
@@ -450,7 +451,7 @@ assert math.isclose(loss_of(model(ids)), loss_before, abs_tol=1e-9)
 # The first checks names and shapes, which say nothing about the order of the numbers inside, nor about the formulas around them. The second misses what is small.
 # </div>
 #
-# Here are five mistakes. Each keeps every name and every shape.
+# Here are six mistakes. Each keeps every name and every shape.
 
 # %%
 d_k = config.d_model // config.n_heads
@@ -471,8 +472,9 @@ mistakes = {
     "attn.c_proj not turned": reference(turned(tensors), ids, config.n_heads),
     "queries and keys exchanged": reference(columns(tensors, thirds[[1, 0, 2]].flatten()), ids, config.n_heads),
     "c_attn read head by head": reference(columns(tensors, thirds.transpose(0, 1).flatten()), ids, config.n_heads),
-    "GELU by the error function": reference(tensors, ids, config.n_heads, gelu=F.gelu),
+    "GELU with erf (lesson 6)": reference(tensors, ids, config.n_heads, gelu=F.gelu),
     "LayerNorm's epsilon 1e-6": reference(tensors, ids, config.n_heads, epsilon=1e-6),
+    "8 heads in place of 4": reference(tensors, ids, 8),
 }
 print(f"{'':<28}{'first difference':<17} loss")
 print(f"{'none':<28}{'-':<17} {loss_of(right['logits']):.2f}")
@@ -486,9 +488,10 @@ assert all(changes[name] > 0.3 for name in list(mistakes)[:3])
 assert all(changes[name] < 0.05 for name in list(mistakes)[3:])
 
 # %% [markdown]
-# The first three ruin the model. The last two you would hardly see in a loss. They are there all the same, and the comparison names them.
+# The first three ruin the model. The last three you would hardly see in a loss, and the comparison shows them all the same. Read it with care: GELU
+# stands between `c_fc` and `c_proj` and is not recorded, so its mistake is first seen at `c_proj`.
 #
-# The last two mistakes are not in the tensors at all. **A file of weights holds no formulas.** The formulas are named in `config.json`, which
+# The last three mistakes are not in the tensors at all. **A file of weights holds no formulas.** The formulas are named in `config.json`, which
 # must be read just as carefully:
 
 # %%
@@ -506,13 +509,13 @@ for name in (
 
 # %% [markdown]
 # `gelu_new` is the library's name for the formula with tanh, which is the one in OpenAI's code. `n_head` is nowhere in the shapes either:
-# the same matrices can be cut into 4 heads or into 8.
+# the same matrices can be cut into 4 heads or into 8, as the last row above did.
 
 # %% [markdown]
 # ## The package, and back again
 #
-# `minigpt` does what you did: it translates names, turns four matrices of each block, drops masks, and reads the config. If a tensor is missing, extra
-# or of another shape, it says which. `load_gpt2` reads a folder, `export_gpt2` writes one. There and back must change nothing.
+# `minigpt` does what you did: it translates names and turns four matrices of each block. It also reads the config, and drops the masks of old files. If a
+# tensor is missing, extra or of another shape, it says which. `load_gpt2` reads a folder, `export_gpt2` writes one. There and back must change nothing.
 
 # %%
 loaded = load_gpt2(folder)
@@ -526,6 +529,12 @@ assert all(torch.equal(before[name].float(), after[name].float()) for name in be
 assert all(torch.equal(a, tensors[name.removeprefix("transformer.")]) for name, a in to_gpt2(loaded).items())
 assert again.encode(unseen) == tokenizer.encode(unseen)
 
+mask = torch.ones(1, 1, config.context_length, config.context_length).tril()
+with_masks = to_gpt2(storyteller) | {f"transformer.h.{i}.attn.bias": mask for i in range(config.n_layers)}
+kept = from_gpt2(with_masks, config)
+print(len(with_masks), "tensors with the masks of an old file,", len(kept), "after loading")
+assert kept.keys() == from_gpt2(to_gpt2(storyteller), config).keys()
+
 incomplete = {name: t for name, t in to_gpt2(storyteller).items() if name != "transformer.ln_f.bias"}
 try:
     from_gpt2(incomplete, config)
@@ -536,16 +545,16 @@ print("every weight equal, every place equal, every token id equal")
 # %% [markdown]
 # ### Does the other side agree?
 #
-# An export is right when the library it is meant for computes the same. `transformers` is not among what `make lab` installs, and the next cell is
-# content without it. With it (`pip install transformers`), the cell loads our folder as anybody would load a GPT-2.
+# An export is right when the library it is meant for computes the same. `transformers` is not among what `make lab` installs, and the next cell
+# also runs without it. With it (`pip install transformers`), the cell loads our folder as anybody would load a GPT-2.
 
 # %% tags=["nbval-ignore-output"]
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # all it needs is in our folder
 try:
-    with contextlib.redirect_stderr(io.StringIO()):  # it tells of its progress and of its wishes
+    with contextlib.redirect_stderr(io.StringIO()):  # it reports progress and gives advice there
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+        theirs = AutoModelForCausalLM.from_pretrained(folder).double()
 except ImportError:
     print("transformers is not installed, so this was not tried here. The lesson goes on without it.")
 else:
@@ -599,7 +608,7 @@ assert perplexity_of(p_story) < 3 and perplexity_of(p_tides) > tokenizer.vocab_s
 # That holds on the same text with the same tokenizer. Perplexity is per token, and a tokenizer decides what a token is.
 # </div>
 #
-# Take the one model, the one story, the same probabilities. Their product is the probability of the story. Only divide its cost by something else:
+# Take the one model, the one story, the same probabilities. Their product is the probability of the story. Only what we divide its cost by changes:
 
 # %%
 cost = -p_story.log().sum().item()  # nats for the whole story
@@ -655,11 +664,12 @@ print(
     f"a number inside with the fewest binary digits: 0.{code:0{digits}b} = {Fraction(code, 2**digits)}, {digits} bits"
 )
 assert low <= Fraction(code, 2**digits) < low + width
-assert digits <= math.ceil(-math.log2(width)) + 1
+assert digits <= math.ceil(-math.log2(width))
 
 # %% [markdown]
-# The width is the product of the probabilities, so its cost is $-\log_2$ of the probability of the text, rounded up, and a bit or so to mark the
-# end. That is paid once for the whole text. Whoever has the same model finds the tokens again: 15/32 lies in the first half, so the first token was the first one, and so on.
+# The width is the product of the probabilities, so the text costs $-\log_2$ of its probability in bits, rounded up once for the whole text. The reader must
+# also know where to stop. A real coder gives the end a token of its own, which we leave out: after a story it costs next to nothing, as the next cell
+# asserts. Whoever has the same model finds the tokens again: 15/32 lies in the first half, so the first token was the first one, and so on.
 # **A model that predicts is a compressor**, and its loss is the size of the file.
 #
 # So it can be measured against `gzip` and `lzma`. In our story world we even know the best that is possible: every story carries its bits.
@@ -674,6 +684,9 @@ model_bits = bits_of_some / bytes_of_some
 floor_bits = sum(story.bits for story in some) / bytes_of_some
 story_bits = -p_story.log2().sum().item() / len(unseen.encode())
 tides_bits = -p_tides.log2().sum().item() / len(TIDES.encode())
+with torch.inference_mode():
+    end = storyteller(ids)[0, -1].softmax(dim=-1)[START].item()  # a story ends where the next begins
+assert -math.log2(end) < 0.01
 print(f"our model on 20 stories:  {model_bits:.2f} bits per byte")
 print(f"the least possible there: {floor_bits:.2f}")
 print(f"our model on the tides:   {tides_bits:.2f}")
@@ -762,7 +775,8 @@ def read_with_gpt2(place: str | Path) -> None:
     start = words.end_of_text
     assert start is not None
     ids = words.encode(TIDES)
-    file = {name.removeprefix("transformer."): tensor for name, tensor in to_gpt2(model).items()}
+    stored = read_tensors(cache_folder() / place if place in RELEASES else Path(place))
+    file = {name.removeprefix("transformer."): tensor.double() for name, tensor in stored.items()}
     batch = torch.tensor([[start, *ids]])
     with torch.inference_mode():
         assert first_difference(record(model, batch), reference(file, batch, model.config.n_heads)) is None
@@ -779,7 +793,9 @@ if place is None:
         "GPT-2's weights are not on this computer, so this was not tried here. Nothing else in the lesson needs them."
     )
 elif not has_tokenizer(place):
-    print("GPT-2's weights are here, but its tokenizer is not, and could not be fetched within twenty seconds.")
+    print(
+        "GPT-2's tokenizer is not on this computer, and could not be fetched within twenty seconds, so GPT-2 was not tried here."
+    )
 else:
     try:
         read_with_gpt2(place)
@@ -798,7 +814,7 @@ temporary.cleanup()
 #
 # 1. A file of weights is names, shapes and numbers. The formulas are not in it: the activation, the epsilon and the number of heads stand in the config, or nowhere.
 # 2. GPT-2's `Conv1D` computes x W + b, torch's `Linear` x Wᵀ + b. Four matrices of each block must be turned, and one of them is square, so no shape tells.
-# 3. That a load raises no error proves nothing. Compare activations with a reference, in float64, from the input on: the first difference names the layer.
+# 3. That a load raises no error proves nothing. Compare activations with a reference, in float64, from the input on: the mistake is at the first difference, or between it and the place before.
 # 4. Perplexity depends on the tokenizer and on the text. Bits per byte can be compared between models, and with compressors.
 # 5. A model that predicts is a compressor: −log₂ p is a file size. Its own file has to be paid for too.
 

@@ -40,10 +40,10 @@ def our_name(answer: Callable[[str], str]) -> str | None:
             return f"{came} The bias got the name of the weight."
         if name.split(".")[0] != ours.split(".")[0]:
             return f"{came} The part that it belongs to is called «{ours.split('.')[0]}» in our model."
+        if ours.startswith("blocks.") and name.endswith("." + ours.split(".", 2)[2]):
+            return f"{came} Look at the number of the block: it follows «blocks.», and may have two digits."
         if "c_proj" in theirs and name.endswith(("output.weight", "down.weight")):
             return f"{came} There are two c_proj in a block. What stands before it?"
-        if name.split(".")[2:] == ours.split(".")[2:]:
-            return f"{came} Look at the number of the block: it may have two digits."
         return f"{came} It should be {ours!r}."
     for theirs, ours in expected.items():
         if (name := answer(theirs.removeprefix("transformer."))) != ours:
@@ -86,13 +86,14 @@ def conv1d_to_linear(answer: Callable[[Tensor, Tensor], nn.Linear]) -> str | Non
 @Exercise
 def head_weights(answer: Callable[[Tensor, int, int], tuple[Tensor, Tensor, Tensor]]) -> str | None:
     """W_q, W_k and W_v of one head of c_attn."""
-    d_model, n_heads = 4, 2
-    d_k = d_model // n_heads
-    c_attn = torch.arange(12.0).repeat(d_model, 1) + 100 * torch.arange(d_model)[:, None]  # row 0: its columns' numbers
-    for head in (0, 1):
+    # The last two shapes have d_k unlike n_heads, so that neither can stand for the other.
+    for d_model, n_heads, head in ((4, 2, 0), (4, 2, 1), (6, 2, 1), (12, 4, 2)):
+        d_k, given = d_model // n_heads, f"With d_model = {d_model} and {n_heads} heads"
+        c_attn = torch.arange(3.0 * d_model).repeat(d_model, 1)  # row 0: its columns' numbers
+        c_attn += 100 * torch.arange(d_model)[:, None]
         parts = answer(c_attn.clone(), n_heads, head)
         if not isinstance(parts, Sequence) or len(parts) != 3:
-            return "Return three matrices: W_q, W_k, W_v."
+            return "Return three matrices as a tuple: W_q, W_k, W_v."
         shapes = [tuple(part.shape) for part in parts]
         if shapes == [(d_k, 3 * d_model)] * 3 or shapes == [(d_k, d_model)] * 3:
             return f"The shapes are {shapes[0]}. You cut rows: those are the inputs. A head has its own columns."
@@ -101,10 +102,10 @@ def head_weights(answer: Callable[[Tensor, int, int], tuple[Tensor, Tensor, Tens
                 f"The shapes are {shapes[0]}: that is the whole third, with all heads. Which columns are head {head}'s?"
             )
         if shapes != [(d_model, d_k)] * 3:
-            return f"With d_model = 4 and 2 heads the shapes are {shapes}, not three times {(d_model, d_k)}."
+            return f"{given} the shapes are {shapes}, not three times {(d_model, d_k)}."
         found = [part[0].int().tolist() for part in parts]
         want = [[third * d_model + head * d_k + i for i in range(d_k)] for third in range(3)]
-        came = f"For head {head} you took the columns {found[0]}, {found[1]}, {found[2]}."
+        came = f"{given}, for head {head}, you took the columns {found[0]}, {found[1]}, {found[2]}."
         if found == want:
             if any(not close(part, c_attn[:, columns]) for part, columns in zip(parts, want, strict=True)):
                 return "The columns are right, but the rows below the first are not those of c_attn."
@@ -114,9 +115,9 @@ def head_weights(answer: Callable[[Tensor, int, int], tuple[Tensor, Tensor, Tens
         if found == [[3 * d_k * head + third * d_k + i for i in range(d_k)] for third in range(3)]:
             return f"{came} That is q, k, v of one head side by side. GPT-2 has all queries first, of every head."
         if found == [[third * d_model + head + n_heads * i for i in range(d_k)] for third in range(3)]:
-            return f"{came} That takes every second column. The columns of a head lie next to each other."
-        if found == [[third * d_model + (1 - head) * d_k + i for i in range(d_k)] for third in range(3)]:
-            return f"{came} Those are the other head's. Head 0 is the first."
+            return f"{came} Those are {n_heads} columns apart. The columns of a head lie next to each other."
+        if found == [[third * d_model + (n_heads - 1 - head) * d_k + i for i in range(d_k)] for third in range(3)]:
+            return f"{came} Those are another head's. Head 0 is the first."
         return f"{came} They should be {want[0]}, {want[1]}, {want[2]}: see the table above."
     return None
 

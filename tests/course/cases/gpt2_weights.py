@@ -66,6 +66,14 @@ def one_digit(theirs: str) -> str:
     return re.sub(r"blocks\.(\d)\d*", r"blocks.\1", by_a_pattern(theirs))
 
 
+def no_number(theirs: str) -> str:
+    return re.sub(r"blocks\.\d+", "blocks", by_a_pattern(theirs))
+
+
+def next_number(theirs: str) -> str:
+    return re.sub(r"blocks\.(\d+)", lambda found: f"blocks.{int(found[1]) + 1}", by_a_pattern(theirs))
+
+
 def prefix_needed(theirs: str) -> str:
     return by_a_pattern(theirs) if theirs.startswith("transformer.") else theirs
 
@@ -170,8 +178,9 @@ def counted_from_the_end(c_attn: Tensor, n_heads: int, head: int) -> Three:
     return by_unflatten(c_attn, n_heads, n_heads - 1 - head)
 
 
-def always_the_first(c_attn: Tensor, n_heads: int, head: int) -> Three:
-    return by_unflatten(c_attn, n_heads, 0)
+def heads_as_width(c_attn: Tensor, n_heads: int, head: int) -> Three:
+    q, k, v = (part[:, head * n_heads : (head + 1) * n_heads] for part in c_attn.chunk(3, dim=1))
+    return q, k, v
 
 
 def in_torch(probabilities: Sequence[float], text: str) -> float:
@@ -233,7 +242,9 @@ ANSWERS = {
             kind_lost: "And which of the two",
             always_weight: "got the name of the weight",
             one_c_proj: "There are two c_proj",
-            one_digit: "it may have two digits",
+            one_digit: "'blocks.1.feed_forward_norm.weight'. Look at the number",
+            no_number: "'blocks.attention.output.weight'. Look at the number",
+            next_number: "'blocks.4.attention.output.weight'. Look at the number",
             prefix_needed: "Without it, ",
             norms_exchanged: "It should be 'blocks.11.feed_forward_norm.weight'",
         },
@@ -258,8 +269,9 @@ ANSWERS = {
             turned_head: "not three times (4, 2)",
             keys_first: "queries come first",
             head_by_head: "all queries first, of every head",
-            strided: "every second column",
-            counted_from_the_end: "the other head's. Head 0",
+            strided: "Those are 2 columns apart",
+            counted_from_the_end: "another head's. Head 0",
+            heads_as_width: "not three times (6, 3)",
         },
     ),
     "text_bits_per_byte": Answers(
