@@ -66,8 +66,8 @@ def beam_search(
         )
     if beams < 1:
         problems.append(f"beams is {beams}; it must be at least 1")
-    if not math.isfinite(length_penalty):
-        problems.append(f"length_penalty is {length_penalty}; it must be a number, 0 for none")
+    if not -10 <= length_penalty <= 10:
+        problems.append(f"length_penalty is {length_penalty}; it must be between -10 and 10, 0 for none")
     if problems:
         raise InputError("cannot search: " + "; ".join(problems))
 

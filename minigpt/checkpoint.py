@@ -214,7 +214,7 @@ def build_model(checkpoint: Checkpoint) -> GPT:
     """
     model = empty_model(checkpoint.model_config)
     state = dict(checkpoint.model_state)
-    if checkpoint.model_config.tie_embeddings:
+    if checkpoint.model_config.tie_embeddings and "token_embedding.weight" in state:
         state["output_head.weight"] = state["token_embedding.weight"]
     for name, tensor in model.state_dict().items():
         if name not in state or state[name].shape != tensor.shape:
@@ -224,6 +224,9 @@ def build_model(checkpoint: Checkpoint) -> GPT:
             )
     if unknown := sorted(state.keys() - model.state_dict().keys()):
         raise InputError(f"{str(checkpoint.folder)!r}: tensor {unknown[0]} is not of this model")
+    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in state.values()}
+    if len(dtypes) > 1 or not all(tensor.is_floating_point() for tensor in state.values()):
+        raise InputError(f"{str(checkpoint.folder)!r}: its tensors are {', '.join(sorted(dtypes))}, not all float32")
     model.load_state_dict(state, assign=True)
     if checkpoint.model_config.tie_embeddings:
         model.output_head.weight = model.token_embedding.weight

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 IGNORE = -100
@@ -55,6 +56,9 @@ class GPTConfig:
             name: getattr(self, name) for name in ("vocab_size", "context_length", "n_layers", "n_heads", "d_model")
         }
         problems = [f"{name} is {size}; it must be at least 1" for name, size in sizes.items() if size < 1]
+        for name, size in (sizes | {"d_ff": self.d_ff}).items():
+            if not isinstance(size, Integral):
+                problems.append(f"{name} is {size!r}; it must be a whole number")
         if self.n_heads >= 1 and self.d_model >= 1 and self.d_model % self.n_heads:
             fitting = [h for h in range(1, self.d_model + 1) if self.d_model % h == 0 and abs(h - self.n_heads) <= 4]
             problems.append(

@@ -176,6 +176,8 @@ def from_gpt2(tensors: dict[str, Any], config: GPTConfig) -> dict[str, Tensor]:
             problems.append(f"{theirs} is missing, not {shape}")
         elif getattr(tensor, "dtype", None) not in FLOATS:
             problems.append(f"{theirs} is {getattr(tensor, 'dtype', type(tensor).__name__)}, not float32")
+        elif tensor.is_meta:
+            problems.append(f"{theirs} has a shape but no numbers")
         elif tensor.shape != shape:
             problems.append(f"{theirs} is {tuple(tensor.shape)}, not {shape}")
     if problems:

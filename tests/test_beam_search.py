@@ -130,6 +130,7 @@ def test_the_training_mode_is_left_alone():
         ({"beams": 0}, "beams is 0; it must be at least 1"),
         ({"length_penalty": math.nan}, "length_penalty is nan"),
         ({"length_penalty": math.inf}, "length_penalty is inf"),
+        ({"length_penalty": -400.0}, "length_penalty is -400.0; it must be between -10 and 10"),
     ],
     ids=str,
 )

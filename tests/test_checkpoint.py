@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minigpt import checkpoint
@@ -207,6 +208,7 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
             r"tensor token_embedding.weight is \(7, 8\), the config needs \(7, 16\)",
         ),
         (lambda c: c["model"].update(bias=False), r"tensor .*bias is not of this model"),
+        (lambda c: c["model"].update(n_layers=1.0), "n_layers is 1.0; it must be a whole number"),
         (lambda c: c["model"].update(n_heads=3), "d_model 8 is not divisible by n_heads 3"),
         (lambda c: c["model"].update(n_layers="two"), "config.json is damaged"),
         (lambda c: c["model"].update(n_layer=1), "unknown field 'n_layer' in a model config; did you mean 'n_layers'"),
@@ -221,6 +223,27 @@ def test_a_config_that_does_not_fit_its_tensors_is_an_input_error(
 ) -> None:
     folder = shutil.copytree(sound, tmp_path / "copy")
     forge(folder, change)
+    with pytest.raises(InputError, match=message):
+        build_model(load(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("token_embedding.weight"), "tensor token_embedding.weight is missing"),
+        (lambda t: t.update({name: x.int() for name, x in t.items()}), "its tensors are int32, not all float32"),
+        (lambda t: t.update({"final_norm.bias": t["final_norm.bias"].half()}), "are float16, float32, not all float32"),
+    ],
+)
+def test_tensors_that_are_sealed_but_not_a_models_are_an_input_error(
+    sound: Path, tmp_path: Path, change: Callable[[dict[str, Tensor]], Any], message: str
+) -> None:
+    folder = shutil.copytree(sound, tmp_path / "copy")
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+    forge(folder, lambda config: config["sha256"].update({path.name: checkpoint._sha256(path)}))
     with pytest.raises(InputError, match=message):
         build_model(load(folder))
 

@@ -167,6 +167,7 @@ def test_every_tensor_that_does_not_fit_is_named(prefix: str) -> None:
     tensors[f"{prefix}h.0.attn.c_attn.weight"] = tensors[f"{prefix}h.0.attn.c_attn.weight"].T
     tensors[f"{prefix}ln_f.weight"] = tensors[f"{prefix}ln_f.weight"].long()
     tensors[f"{prefix}ln_f.bias"] = {"a": 1}
+    tensors[f"{prefix}h.0.ln_1.bias"] = torch.empty(12, device="meta")
     with pytest.raises(InputError) as raised:
         from_gpt2(tensors, SMALL)
     assert sorted(str(raised.value).split("; ")) == sorted(
@@ -178,6 +179,7 @@ def test_every_tensor_that_does_not_fit_is_named(prefix: str) -> None:
             f"{prefix}h.0.attn.c_attn.weight is (36, 12), not (12, 36)",
             f"{prefix}ln_f.weight is torch.int64, not float32",
             f"{prefix}ln_f.bias is dict, not float32",
+            f"{prefix}h.0.ln_1.bias has a shape but no numbers",
         ]
     )
 
