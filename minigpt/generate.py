@@ -17,6 +17,9 @@ from minigpt.decoding import Decoding, check_finite, last_logits
 from minigpt.model import GPT
 from minigpt.tokenizer import BPETokenizer, Tokenizer
 
+MOST_TOKENS = 2**27
+"""In one call, all texts together: their random numbers are drawn ahead, and take a gibibyte."""
+
 CHECK_EVERY = 16
 """Steps between two looks at which texts have ended, on a GPU: it would otherwise wait for the host at each token."""
 
@@ -254,6 +257,12 @@ class _Task:
             problems.append(f"max_new_tokens is {self.max_new_tokens}; it must be at least 0")
         if self.num < 1:
             problems.append(f"num is {self.num}; it must be at least 1")
+        tokens = len(self.prompts) * self.num * self.max_new_tokens
+        if tokens > MOST_TOKENS:
+            problems.append(
+                f"num {self.num} and max_new_tokens {self.max_new_tokens} ask for {tokens:,} tokens in one call; "
+                f"it gives at most {MOST_TOKENS:,}: ask for fewer, several times"
+            )
         if not 0 <= self.temperature < math.inf:
             problems.append(f"temperature is {self.temperature}; it must be 0 (greedy) or a positive number")
         if self.top_k is not None and not 1 <= self.top_k <= vocab_size:

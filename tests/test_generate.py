@@ -573,6 +573,7 @@ ERRORS = [
     ({"prompt": [[1, 2]]}, "prompt must be a list of token ids"),
     ({"prompt": "the cat"}, "prompt must be a list of token ids, as tokenizer.encode"),
     ({"max_new_tokens": -1}, "max_new_tokens is -1; it must be at least 0"),
+    ({"max_new_tokens": 10**12}, "ask for 1,000,000,000,000 tokens in one call; it gives at most 134,217,728"),
     ({"temperature": -0.1}, "temperature is -0.1; it must be 0 .* or a positive"),
     ({"temperature": math.nan}, "temperature is nan"),
     ({"temperature": math.inf}, "temperature is inf"),

@@ -102,6 +102,8 @@ def generate(
     from minigpt.beam_search import beam_search
 
     drawn = (temperature, top_k, top_p, repetition_penalty, seed) != (1.0, None, None, 1.0, None)
+    if beams is not None and num < 1:
+        raise InputError(f"--num is {num}; it must be at least 1")
     if beams is not None and (drawn or num > max(1, beams)):
         raise InputError(
             f"--beams {beams} finds {beams} texts and draws nothing: leave out --temperature, --top-k, --top-p, "

@@ -152,6 +152,7 @@ def test_an_export_says_what_is_not_as_it_was(call: Call, text_run: Path, world:
         ("generate a --model text_run --seed -3", "seed is -3; it must be at least 0"),
         ("generate a --model text_run --repetition-penalty 0", "repetition_penalty is 0.0; it must be a positive"),
         ("generate a --model text_run --beams 0", "beams is 0; it must be at least 1"),
+        ("generate a --model text_run --beams 2 --num -1", "--num is -1; it must be at least 1"),
         ("generate a --model text_run --beams 2 --num 3", "--beams 2 finds 2 texts and draws nothing"),
         ("generate a --model text_run --beams 2 --top-k 3", "leave out --temperature, --top-k"),
         ("generate a --model text_run --beams 2 --max-new-tokens 17", "max_new_tokens is 17; with 1 tokens of prompt"),
