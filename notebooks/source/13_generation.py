@@ -64,8 +64,8 @@ assert others == [greedy, greedy]
 # You will see why.)
 #
 # <div class="alert alert-warning"> <b>You may have read</b> that <code>num_return_sequences=3</code> gives three different
-# answers. Not by itself. It asks for three runs, and without sampling (<code>do_sample=True</code> in the library transformers)
-# all runs would make the same choices. Older versions of that library returned copies; newer ones refuse. </div>
+# answers. Not by itself. Three greedy runs make the same choices. It takes sampling (<code>do_sample=True</code> in the library
+# transformers), or beams (below), which differ a little. Older versions of that library returned copies; newer ones refuse. </div>
 
 # %%
 for temperature in (0.0, 1.0):
@@ -313,7 +313,8 @@ for name, text_so_far in places.items():
 # %% [markdown]
 # With k = 5 we lose most of the good tokens in the first place, and let four bad ones in at the last. No single k fits both. So
 # let the *distribution* decide. **Top-p**, or nucleus sampling (Holtzman et al. 2020, section 3.1), goes down from the most
-# probable token, adds up, and stops when the sum reaches p. What was added is the **nucleus**.
+# probable token, adds up, and stops when the sum reaches p. What was added is the **nucleus**. As with top-k, softmax then shares
+# all the probability among the tokens that are left.
 #
 # By hand, with p = 0.7 and the probabilities 0.1, 0.5, 0.05, 0.25, 0.06, 0.04: first 0.5, not enough; then 0.25, which makes 0.75.
 # The nucleus is tokens 1 and 3.
@@ -360,6 +361,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 example = torch.tensor([[0.1, 0.5, 0.05, 0.25, 0.06, 0.04]], dtype=torch.float64)
 kept = keep_top_p(example.log(), 0.7)[0].isfinite().nonzero().flatten().tolist()
 print("nucleus:", kept)
+print("drawn with", [round(x, 2) for x in distribution(example.log(), top_p=0.7)[0].tolist()])
 assert kept == [1, 3]
 assert torch.allclose(keep_top_p(example.log(), 0.7).softmax(dim=-1), distribution(example.log(), top_p=0.7))
 show(OPENING, temperature=1.0, top_p=0.9)
@@ -385,13 +387,17 @@ for tau in (0.5, 1.0, 1.5, 2.0):
     size = int((distribution(logits_after(OPENING), tau, top_p=0.9) > 0).sum())
     print(f"temperature {tau}: the nucleus of top-p 0.9 has {size} tokens")
 assert size > 50
+before = int((distribution(keep_top_p(logits_after(OPENING), 0.9), 2.0) > 0).sum())
+print(f"the other way round, top-p first and then temperature 2: {before} tokens")
+assert before < 20
 
 # %% [markdown]
 # ### Turn them yourself
 #
 # Move the sliders. The full bars are what would be drawn, the dashed ones what the model gives. First lower top-p at temperature 2 until the
-# nucleus is as small as it was at temperature 1. Then press «draw the next token» ten times at temperature 2, step back ten times, and
-# do it again with top-k 5. Where does the story first go astray? (The boxes and arcs above are the attention of lesson 5.)
+# nucleus is as small as it was at temperature 1. Then set top-p back to 1, press «draw the next token» ten times at temperature 2, step back
+# ten times, and do it again with top-k 5. Which of the two goes astray, and at which token? (The boxes and arcs at the top are the attention of
+# lesson 5.)
 
 # %%
 explore(model, tokenizer, OPENING, temperature=2.0, top_p=0.9)
@@ -452,6 +458,8 @@ assert plain[0.0]["perplexity"] < real_perplexity < plain[1.5]["perplexity"]
 assert abs(plain[1.0]["perplexity"] - real_perplexity) < 0.15
 assert plain[1.0]["consistent"] > 0.7 and plain[2.0]["consistent"] < 0.3
 assert cut[1.5]["consistent"] > plain[1.5]["consistent"]
+print(f"a share of 0.4 among 20 stories has a standard deviation of {math.sqrt(0.4 * 0.6 / 20):.2f}")
+print(f"20 of 20 come out with probability {0.95**20:.2f}, where 95 in 100 are right")
 
 # %% [markdown]
 # Read the table from both ends.
@@ -464,8 +472,9 @@ assert cut[1.5]["consistent"] > plain[1.5]["consistent"]
 # - Hotter, the tail comes in. Variety rises, but now it is the variety of nonsense.
 # - With top-p most of the tail stays out at the same temperature, until the nucleus itself grows too wide.
 #
-# Colder than 1 costs little variety *here*, because the dice of our world are fair: what is equally probable stays so at any
-# temperature above 0. In ordinary text few choices are fair, and cold takes the rarer words away.
+# Colder than 1 costs little variety *here*, because at most places a fair die decides the next token: what is equally probable
+# stays so at any temperature above 0. Where it is not, cold takes the rarer tokens away: look at the sizes of the nucleus above, at
+# temperatures 0.5 and 1. In ordinary text few choices are fair.
 
 
 # %%
@@ -481,9 +490,10 @@ plots.curves(
 )
 
 # %% [markdown]
-# The curve is a trade. Up to the true entropy of the world, variety is free; beyond it, every further bit is paid for with broken
-# stories. The two lines lie close together: in this world, where hardly anything lies between right and absurd, top-p and a lower
-# temperature are two ways to the same trade. Where you want to stand depends on the task. One with a single right answer belongs
+# The curve is a trade. Up to about the true entropy of the world, variety costs little; beyond it, every further bit is paid for with
+# broken stories. Twenty stories are few: a point may easily lie 0.1 or 0.2 off, and 20 of 20 does not mean all. So do not read much into
+# the distance of the two lines. Where a line runs straight between two points, nothing was measured. In this world, where hardly anything
+# lies between right and absurd, top-p and a lower temperature are two ways to much the same trade. Where you want to stand depends on the task. One with a single right answer belongs
 # at the left.
 
 # %% [markdown]
@@ -597,21 +607,22 @@ assert min(float(path[-1]) for path in paths.values()) < min(bits_of_real)
 # looks better than one that has paid already, and pushes it out, whatever comes later. Look for lengths at which the beam leads,
 # and see who leads at the end.
 #
-# **The most probable is not typical.** The better of the two is more probable than every one of the 60 real stories, so it is
-# like none of them. Toss a bent coin that shows heads 6 times in 10: the most probable row of 100 tosses is 100 heads, and you
+# **The most probable is not typical.** The better of the two costs fewer bits than every one of the 60 real stories: none of them is
+# as predictable. In this world the difference is small, because all its stories are nearly equally probable. In general it is large. Toss a bent coin that shows heads 6 times in 10: the most probable row of 100 tosses is 100 heads, and you
 # will never see it. A search for the highest probability also collects every place where the model is a little too sure.
 
 # %% [markdown]
 # ### The curse of the short text
 #
 # And there is a third trouble. Each further token makes a text less probable, even a good one. Let a translator stop at once with
-# probability 0.1, or write 20 words, each with probability 0.88:
+# probability 0.1. Otherwise, with 0.9, it writes 20 words, each with probability 0.88:
 
 # %%
 stop_at_once = 0.1
 full_sentence = (1 - stop_at_once) * 0.88**20
 print(f"nothing at all: {stop_at_once:.4f}")
 print(f"20 good words:  {full_sentence:.4f}")
+print(f"the first word of them: {(1 - stop_at_once) * 0.88:.2f}")
 assert stop_at_once > full_sentence
 
 
@@ -625,7 +636,7 @@ for alpha in (0.0, 0.6, 1.0):
     print(f"alpha {alpha}: nothing {empty:.2f}, 20 words {full:.2f}: {'nothing' if empty > full else '20 words'} wins")
 
 # %% [markdown]
-# Greedy would go on here, since 0.9 is more than 0.1. A better search finds the empty text. Stahlberg and Byrne (2019) searched a
+# Greedy would go on here, since the first word has more than 0.1. A better search finds the empty text. Stahlberg and Byrne (2019) searched a
 # real translation model *exactly*: for more than half of the sentences its very best translation was empty. Beam search works in
 # translation because it searches badly enough. The usual repair divides by a power of the length, as above. Meister et al. (2020)
 # ask what beam search does right, and answer: it prefers texts whose surprise is spread evenly.
@@ -814,10 +825,11 @@ plots.curves(
 # %% [markdown]
 # These numbers are of the machine where the cell last ran. The shapes are the same everywhere. With the cache, twice the text
 # takes about twice the time: a straight line. Without it the line bends upward like a parabola: in long texts, twice the length
-# takes about four times the time. In short ones each step's fixed cost hides the difference.
+# takes about four times the time, and more in very long ones. In short ones each step's fixed cost hides the difference.
 #
-# Strictly, the new token still looks at all earlier keys, so a step with a cache gets slower too, but by little: a few
-# multiplications for each old token, where the other way takes a whole pass.
+# Strictly, the new token still looks at all earlier keys: $2\,d_{model}$ multiplications for each old token in each layer, where its own
+# pass through the block's weights takes $12\,d_{model}^2$ (lesson 8). So at first a step with a cache gets slower by little. In very long texts this
+# part rules: then the total grows like the square with a cache, and like the cube without.
 
 # %% [markdown]
 # ### What it costs
@@ -897,7 +909,7 @@ assert not stories.verify(glued).consistent and glued == "".join(each)
 # 2. Temperature divides the logits: below 1 sharpens, above 1 levels, and the limit 0 is greedy.
 # 3. Top-k keeps a number of tokens; top-p keeps a share of the probability, with as many tokens as that takes.
 # 4. The most probable text is not a typical one: low perplexity of samples is no quality, and a wider beam may find a worse text.
-# 5. A key-value cache gives the same logits and reads each token once, so writing n tokens costs n steps instead of n(n + 1)/2.
+# 5. A key-value cache gives the same logits and reads each token once: n tokens read to write n, instead of n(n + 1)/2.
 
 # %% [markdown]
 # ## Primary sources

@@ -173,7 +173,8 @@ def cached_attention(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], 
     """Attention for one new token, with the keys and values of earlier ones kept."""
     generator = torch.Generator().manual_seed(13)
     q, k, v = (torch.randn(4, generator=generator, dtype=torch.float64) for _ in range(3))
-    keys, values = (torch.randn(3, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    # Five old keys: with three, there would be as many keys as numbers in one.
+    keys, values = (torch.randn(5, 4, generator=generator, dtype=torch.float64) for _ in range(2))
     before = keys.clone(), values.clone()
     result = answer(q, k, v, keys, values)
     if not isinstance(result, tuple) or len(result) != 3:
@@ -193,13 +194,16 @@ def cached_attention(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], 
         attention(*before): "Your token sees those before it, but not itself. Append first, or attend first?",
         attention(all_keys, all_values, 1.0): "The scores are not scaled. By what does the formula divide them?",
         attention(all_keys, all_values, 4.0): "You divide by d_k. The formula has its square root.",
+        attention(all_keys, all_values, math.sqrt(6)): (
+            "You divide by the root of the number of keys. d_k is the length of one key."
+        ),
         attention(all_values, all_keys): "Keys and values have changed places: which of them meet the query?",
         attention(all_keys, all_values, query=k): "You compare keys with the new key. Which vector asks?",
         v: "The output is the new value. Which tokens may it look at?",
     }
     for mistake, hint in hints.items():
         if close(output, mistake, 1e-9):
-            return f"With three tokens in the cache: {hint}"
+            return f"With five tokens in the cache: {hint}"
     if close(new_keys, before[0]) or close(new_values, before[1]):
         return "You return the cache as it came, without the new token. What will the next token look at?"
     if close(new_keys, torch.cat([k[None], before[0]])):
@@ -207,16 +211,16 @@ def cached_attention(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], 
     if not close(new_keys, all_keys) or not close(new_values, all_values):
         return (
             f"Your new cache has the shapes {tuple(new_keys.shape)} and {tuple(new_values.shape)}. "
-            "It should hold the three old rows, then the new one: (4, 4)."
+            "It should hold the five old rows, then the new one: (6, 4)."
         )
     if not close(output, attention(all_keys, all_values), 1e-9):
         return (
-            "The cache is right, the output is not. softmax(q·k / √d_k) over all four keys, then blend the four values."
+            "The cache is right, the output is not. softmax(q·k / √d_k) over all six keys, then blend the six values."
         )
     empty = torch.empty(0, 4, dtype=torch.float64)
     first = answer(q, k, v, empty, empty.clone())
     if not close(first[0], v, 1e-9):
-        return "Right with three tokens in the cache. The first token finds it empty: its output is its own value."
+        return "Right with five tokens in the cache. The first token finds it empty: its output is its own value."
     if not math.isclose(float(keys.sum()), float(before[0].sum())):
         return "Right, but you changed the keys that you were given."
     return None

@@ -230,6 +230,11 @@ def divided_by_d_k(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor
     return (keys @ q / len(q)).softmax(0) @ values, keys, values
 
 
+def divided_by_the_number_of_keys(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Step:
+    keys, values = torch.cat([keys, k[None]]), torch.cat([values, v[None]])
+    return (keys @ q / math.sqrt(len(keys))).softmax(0) @ values, keys, values
+
+
 def old_cache_returned(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Step:
     return with_fused_attention(q, k, v, keys, values)[0], keys, values
 
@@ -296,6 +301,7 @@ ANSWERS = {
     "cached_attention": Answers(
         right=[with_fused_attention, in_loops],
         wrong={
+            divided_by_the_number_of_keys: "root of the number of keys",
             attends_first: "but not itself",
             not_scaled: "are not scaled",
             divided_by_d_k: "its square root",
