@@ -13,8 +13,8 @@ import rustbpe
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from benchmarks.measure import Options, Result, check, compare, interleave
-from minigpt.bpe import GPT2_PATTERN, Pair, pre_tokenize
-from minigpt.tokenizer import BPETokenizer
+from minigpt.text.bpe import GPT2_PATTERN, Pair, pre_tokenize
+from minigpt.text.tokenizer import BPETokenizer
 
 SHORT = 30_000
 """Characters of the text on which the recount runs from end to end."""

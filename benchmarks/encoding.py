@@ -10,8 +10,8 @@ import os
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from benchmarks.measure import Options, Result, check, compare, interleave
-from minigpt.gpt2_layout import to_gpt2_tokenizer
-from minigpt.tokenizer import BPETokenizer
+from minigpt.text.tokenizer import BPETokenizer
+from minigpt.weights.gpt2_layout import to_gpt2_tokenizer
 
 
 def in_tokenizers(tokenizer: BPETokenizer) -> Tokenizer:

@@ -14,10 +14,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks.measure import Options, Result, Row, check, clocks, compare, interleave
 from minigpt.config import GPTConfig
-from minigpt.generate import generate_batch
-from minigpt.gpt2_layout import to_gpt2, to_gpt2_config
-from minigpt.model import GPT
+from minigpt.generation.generate import generate_batch
+from minigpt.model.gpt import GPT
 from minigpt.runtime import fastest_threads
+from minigpt.weights.gpt2_layout import to_gpt2, to_gpt2_config
 
 CONFIG = GPTConfig(vocab_size=512, context_length=512, n_layers=6, n_heads=6, d_model=192)
 PROMPT = 16

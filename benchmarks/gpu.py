@@ -29,14 +29,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from minigpt.attention import scaled_dot_product_attention
 from minigpt.config import GPTConfig, InputError, Precision, TrainConfig, preset
-from minigpt.data import Data
-from minigpt.gpt2_layout import to_gpt2, to_gpt2_config
-from minigpt.model import GPT, flops_per_token, next_token_loss
-from minigpt.optim import parameter_groups
+from minigpt.model.attention import scaled_dot_product_attention
+from minigpt.model.gpt import GPT, flops_per_token, next_token_loss
 from minigpt.runtime import autocast, peak_flops, peak_memory, pick_device, synchronize
-from minigpt.trainer import Trainer
+from minigpt.text.data import Data
+from minigpt.training.optim import parameter_groups
+from minigpt.training.trainer import Trainer
+from minigpt.weights.gpt2_layout import to_gpt2, to_gpt2_config
 
 RESULTS = Path("benchmarks/results/gpu.json")
 WARM_UP = 4

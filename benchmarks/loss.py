@@ -17,11 +17,11 @@ import torch
 from benchmarks.measure import Options, Result, Row, Times, clocks, interleave
 from benchmarks.training import THREADS, PlainLoop
 from minigpt.config import Preset, preset
-from minigpt.data import Data, load_data
-from minigpt.evaluate import mean_loss
-from minigpt.model import GPT
-from minigpt.optim import learning_rate_at
-from minigpt.trainer import Trainer
+from minigpt.evaluation.loss import mean_loss
+from minigpt.model.gpt import GPT
+from minigpt.text.data import Data, load_data
+from minigpt.training.optim import learning_rate_at
+from minigpt.training.trainer import Trainer
 
 PUBLISHED = 1.4697
 """nanoGPT's best validation loss (its readme): 10.6 million parameters, three minutes on an A100."""

@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.measure import Options, Result, Row, interleave, quartiles, roofs
 from minigpt.config import GPTConfig, Precision
-from minigpt.kv_cache import KVCache
-from minigpt.model import GPT, flops_per_token, next_token_loss
+from minigpt.model.gpt import GPT, flops_per_token, next_token_loss
+from minigpt.model.kv_cache import KVCache
 from minigpt.runtime import autocast
 
 FIGURES = ("cost_against_size",)

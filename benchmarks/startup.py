@@ -15,16 +15,16 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import Options, Result, Row, check, compare, interleave, quartiles
-from minigpt import checkpoint
 from minigpt.config import GPTConfig
-from minigpt.model import GPT
-from minigpt.pretrained import export_gpt2
-from minigpt.tokenizer import Tokenizer
+from minigpt.model.gpt import GPT
+from minigpt.text.tokenizer import Tokenizer
+from minigpt.weights import checkpoint
+from minigpt.weights.pretrained import export_gpt2
 
 OURS = """
 import sys
-from minigpt.checkpoint import load_model
-from minigpt.generate import generate
+from minigpt.weights.checkpoint import load_model
+from minigpt.generation.generate import generate
 model, tokenizer = load_model(sys.argv[1])
 print(generate(model, tokenizer.encode("Once upon a time"), 1, temperature=0)[0])
 """
@@ -36,7 +36,7 @@ model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
 prompt = tokenizer("Once upon a time", return_tensors="pt")
 print(model.generate(**prompt, max_new_tokens=1, do_sample=False)[0, prompt["input_ids"].size(1):].tolist())
 """
-MODULES = ("checkpoint", "cli", "data", "evaluate", "generate", "optim", "prepare", "pretrained", "trainer")
+MODULES = ("cli", "evaluation.evaluate", "text.prepare", "training.trainer", "weights.pretrained")
 """With what they import, the whole package but minigpt.course."""
 IMPORT = f"""
 import time, torch

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import torch
 
-from minigpt import checkpoint
-from minigpt.data import StoryData
-from minigpt.evaluate import evaluate
-from minigpt.metrics import read_metrics
+from minigpt.evaluation.evaluate import evaluate
+from minigpt.text.data import StoryData
+from minigpt.training.metrics import read_metrics
+from minigpt.weights import checkpoint
 
 CARD = """# storyteller
 
 The bundled model of minigpt: a GPT-2 architecture with {parameters:,} parameters that writes short children's stories
-of the story world (`minigpt.stories`). For lessons and tests; it knows nothing else.
+of the story world (`minigpt.text.stories`). For lessons and tests; it knows nothing else.
 
 | | |
 | --- | --- |

@@ -23,10 +23,10 @@ from benchmarks.gpu import RandomData, Transformers, random_batch
 from benchmarks.measure import Options, Result, Row, check, compare, interleave
 from minigpt import runtime
 from minigpt.config import GPTConfig, TrainConfig
-from minigpt.data import Data
-from minigpt.model import GPT, flops_per_token
-from minigpt.optim import parameter_groups
-from minigpt.trainer import Trainer
+from minigpt.model.gpt import GPT, flops_per_token
+from minigpt.text.data import Data
+from minigpt.training.optim import parameter_groups
+from minigpt.training.trainer import Trainer
 
 THREADS = min(2, os.cpu_count() or 1)
 STEPS = 5

@@ -169,9 +169,8 @@ def reference(folder: Path) -> None:
     folder.mkdir()
     modules = {
         path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path
-        for pattern in ("*.py", "commands/*.py", "course/*.py")
-        for path in sorted((ROOT / "minigpt").glob(pattern))
-        if path.stem not in NOT_A_PAGE
+        for path in sorted((ROOT / "minigpt").rglob("*.py"), key=lambda path: (len(path.parts), path))  # rooms last
+        if path.stem not in NOT_A_PAGE and path.parent.name != "check"
     }
     rows = []
     for name, path in modules.items():

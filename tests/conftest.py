@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-from minigpt import data as data_module
-from minigpt import stories
 from minigpt.cli import main
-from minigpt.tokenizer import BPETokenizer
+from minigpt.text import data as data_module
+from minigpt.text import stories
+from minigpt.text.tokenizer import BPETokenizer
 from tests.commands.runs import SMALL, TEXT, TEXT_RUN, Call
 
 torch.set_num_threads(1)  # `make test` runs two processes on what may be two cores

@@ -13,9 +13,9 @@ import torch
 from benchmarks import __main__ as command
 from benchmarks import bpe, measure, scaling, startup
 from benchmarks.measure import Options, Result, Row, Times, check, compare, interleave, quartiles
-from minigpt.bpe import count_pairs, merge, pre_tokenize
 from minigpt.config import GPTConfig, InputError
-from minigpt.model import GPT
+from minigpt.model.gpt import GPT
+from minigpt.text.bpe import count_pairs, merge, pre_tokenize
 
 MACHINE = {
     "cpu": "Abacus 2", "flags": ["avx2"], "cores": 2, "threads": 2, "system": "Test", "date": "2026-01-02",

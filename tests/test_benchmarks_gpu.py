@@ -11,9 +11,9 @@ from torch import Tensor
 
 from benchmarks import gpu
 from benchmarks.gpu import CPU, Ladder, Rung, Training, Transformers, build, compare, ladder, padded, random_batch
-from minigpt.attention import scaled_dot_product_attention
 from minigpt.config import GPTConfig
-from minigpt.model import GPT, flops_per_token
+from minigpt.model.attention import scaled_dot_product_attention
+from minigpt.model.gpt import GPT, flops_per_token
 
 SMALL = GPTConfig(vocab_size=100, context_length=24, n_layers=1, n_heads=2, d_model=16)
 TINY = ["--device", "cpu", "--preset", "tiny", "--micro-batch", "1", "--context", "32", "--steps", "1"]

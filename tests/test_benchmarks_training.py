@@ -10,7 +10,7 @@ from benchmarks import loss
 from benchmarks.measure import Options, Times
 from benchmarks.training import FIRST, PEERS, PlainLoop, Work, check_losses, make
 from minigpt.config import IGNORE, GPTConfig, TrainConfig, preset
-from minigpt.optim import learning_rate_at
+from minigpt.training.optim import learning_rate_at
 
 NAMES = ["minigpt", *(name for name in PEERS if name != "LLMs-from-scratch")]
 """That one peer is installed by `make bench`, and each of its runs makes the same comparison."""

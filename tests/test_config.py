@@ -18,7 +18,7 @@ from minigpt.config import (
     preset,
     to_json,
 )
-from minigpt.model import parameter_count
+from minigpt.model.gpt import parameter_count
 
 
 def test_the_defaults_are_gpt2() -> None:

@@ -1,6 +1,7 @@
 """A file of the package imports only what stands above it in this list, and importing minigpt stays cheap."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from importlib.util import resolve_name
@@ -11,43 +12,22 @@ import pytest
 import minigpt
 
 PACKAGE = Path(minigpt.__file__).parent
-ORDER = [
-    "config",
-    "runtime",
-    "bpe",
-    "tokenizer",
-    "stories",
-    "shards",
-    "prepare",
-    "data",
-    "kv_cache",
-    "attention",
-    "feed_forward",
-    "model",
-    "decoding",
-    "generate",
-    "beam_search",
-    "evaluate",
-    "optim",
-    "metrics",
-    "checkpoint",
-    "gpt2_layout",
-    "pretrained",
-    "trainer",
-    "commands.output",
-    "commands.finding",
-    "commands.machine",
-    "commands.texts",
-    "commands.training",
-    "commands.models",
-    "cli",
-]
-FOLDERS = ["minigpt", "minigpt.commands"]
+ROOMS = {  # from the ground up; within a room, too
+    "": ["config", "runtime"],
+    "text": ["bpe", "tokenizer", "stories", "shards", "prepare", "data"],
+    "model": ["kv_cache", "attention", "feed_forward", "gpt"],
+    "generation": ["decoding", "generate", "beam_search"],
+    "weights": ["checkpoint", "gpt2_layout", "pretrained"],
+    "evaluation": ["loss", "floor", "stories", "evaluate"],
+    "training": ["optim", "metrics", "trainer"],
+    "commands": ["output", "finding", "machine", "texts", "training", "models"],
+}
+ORDER = [f"{room}.{name}".lstrip(".") for room, names in ROOMS.items() for name in names] + ["cli"]
+FOLDERS = ["minigpt", *(f"minigpt.{room}" for room in ROOMS if room)]
 FILES = {
     path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path
-    for pattern in ("*.py", "commands/*.py")
-    for path in sorted(PACKAGE.glob(pattern))
-    if not path.stem.startswith("__")
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if not path.stem.startswith("__") and path.relative_to(PACKAGE).parts[0] != "course"
 }
 
 
@@ -71,20 +51,46 @@ def test_a_file_imports_only_what_stands_above_it(name: str) -> None:
     assert not below, f"{name} imports minigpt.{', minigpt.'.join(sorted(below))}; it may import {above}"
 
 
+@pytest.mark.parametrize("name", ORDER)
+def test_every_line_of_the_order_is_a_file(name: str) -> None:
+    assert name in FILES, f"the order names {name}, and there is no such file"
+
+
 def test_the_reader_of_imports_sees_every_form(tmp_path: Path) -> None:
-    file = tmp_path / "model.py"
-    lines = ["import minigpt, minigpt.cli", "from . import data", "from .runtime import x", "def f():"]
-    file.write_text("\n".join([*lines, "    from minigpt import GPT"]))
-    assert imported(file) == {"cli", "data", "runtime", "GPT", ""}
-    lines = ["from . import texts", "from .output import x", "from .. import data", "from ..runtime import x"]
-    lines += ["from minigpt.commands import finding", "from minigpt.commands.models import x"]
+    file = tmp_path / "gpt.py"
+    lines = ["import minigpt, minigpt.cli", "from . import attention", "from .kv_cache import x", "def f():"]
+    lines += ["    from minigpt import GPT, config", "    from ..text import data", "    from ..runtime import x"]
+    lines += ["from minigpt.text import bpe as pairs", "from minigpt.training.optim import x"]
     file.write_text("\n".join(lines))
-    seen = {"commands.texts", "commands.output", "data", "runtime", "commands.finding", "commands.models"}
-    assert imported(file, "minigpt.commands") == seen
+    seen = {"", "cli", "GPT", "config", "runtime", "model.attention", "model.kv_cache", "text.data", "text.bpe"}
+    assert imported(file, "minigpt.model") == seen | {"training.optim"}
 
 
-def test_import_minigpt_loads_nothing_that_only_lessons_or_tests_need() -> None:
+def test_the_face_is_the_rooms_own_names_and_editors_see_the_same() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (editors,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: node.module
+        for node in ast.walk(editors)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert sorted(seen) == sorted(minigpt.__all__) and set(seen) <= set(dir(minigpt))
+    for name, module in seen.items():
+        assert module and getattr(minigpt, name) is getattr(importlib.import_module(module), name)
+    with pytest.raises(AttributeError, match="no attribute 'GTP'; it has BPETokenizer, GPT"):
+        minigpt.GTP  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_import_minigpt_waits_for_nothing() -> None:
+    program = "import sys, minigpt; dir(minigpt); print([n for n in ('torch', 'numpy', 'tyro') if n in sys.modules])"
+    seen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == "[]"
+
+
+def test_the_whole_package_loads_nothing_that_only_lessons_or_tests_need() -> None:
     unwanted = ["matplotlib", "IPython", "ipykernel", "jupyterlab", "pytest", "transformers", "minigpt.course"]
-    program = f"import sys, minigpt; print([name for name in {unwanted} if name in sys.modules])"
+    everything = ", ".join(f"minigpt.{name}" for name in FILES)
+    program = f"import sys, {everything}; print([name for name in {unwanted} if name in sys.modules])"
     seen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "[]"

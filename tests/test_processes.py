@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import torch
 
-from minigpt import checkpoint
 from minigpt.config import InputError, TrainConfig
-from minigpt.metrics import read_metrics
+from minigpt.training.metrics import read_metrics
+from minigpt.weights import checkpoint
 
 TEXT = "the cat sat on the mat, and the dog sat on the log. " * 60
 FLAGS = [
@@ -123,8 +123,8 @@ KILLED_AGAIN_AND_AGAIN = textwrap.dedent("""
     import os, random, shutil, signal, sys, time, traceback
     from pathlib import Path
     from minigpt.config import GPTConfig, TrainConfig
-    from minigpt.data import load_data
-    from minigpt.trainer import Trainer
+    from minigpt.text.data import load_data
+    from minigpt.training.trainer import Trainer
 
     model = GPTConfig(vocab_size=64, context_length=16, n_layers=2, n_heads=2, d_model=16, dropout=0.2)
     recipe = TrainConfig(

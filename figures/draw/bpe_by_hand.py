@@ -10,8 +10,8 @@ The merges are learned by the package.
 from matplotlib.figure import Figure
 
 from figures.draw.gpt import BLUE, GREY, box, page, write
-from minigpt.bpe import learn_merges, merge
-from minigpt.tokenizer import BPETokenizer
+from minigpt.text.bpe import learn_merges, merge
+from minigpt.text.tokenizer import BPETokenizer
 
 WORD = "abracadabras"
 

@@ -16,8 +16,8 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path
 
 from figures.draw.gpt import page
-from minigpt.checkpoint import load_model
 from minigpt.course import explore, pictures
+from minigpt.weights.checkpoint import load_model
 
 PIXELS = 92  # in an inch of the figure
 

@@ -21,10 +21,10 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
-from minigpt.checkpoint import load_model
 from minigpt.config import GPTConfig
 from minigpt.course.plots import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
-from minigpt.stories import story_at
+from minigpt.text.stories import story_at
+from minigpt.weights.checkpoint import load_model
 
 MUTED = "#808080"  # what a lesson is not about; it reads on white and on the black box of lesson 1
 

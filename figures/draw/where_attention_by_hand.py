@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from figures.draw.gpt import BLUE, GREEN, GREY, ORANGE, PURPLE, arrow, box, one_row, path, write
-from minigpt.attention import scaled_dot_product_attention
+from minigpt.model.attention import scaled_dot_product_attention
 
 TOKENS = ("Pip", "kite", "it")
 Q = torch.tensor([[2.0, 0.0]])  # the query of «it»; numbers are those of the lesson

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from figures.draw.gpt import GREEN, INK, PURPLE, arrow, chip, chip_width, example, one_row, path, write
-from minigpt.checkpoint import load_model
 from minigpt.course.plots import BLUE
+from minigpt.weights.checkpoint import load_model
 
 SHOWN = 6  # numbers of each vector
 LEFT, STEP = 3.1, 1.3  # where the first column of tokens stands, and how far it is to the next

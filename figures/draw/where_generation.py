@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from figures.draw.gpt import BLUE, PURPLE, arrow, bars, box, example, one_row, write
-from minigpt.checkpoint import load_model
-from minigpt.generate import distribution
+from minigpt.generation.generate import distribution
+from minigpt.weights.checkpoint import load_model
 
 STAGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("the model's probabilities", {}),

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from figures.draw.gpt import BLUE, GREEN, GREY, ORANGE, PURPLE, arrow, box, example, one_row, path, write
-from minigpt.attention import CausalSelfAttention, scaled_dot_product_attention
-from minigpt.checkpoint import load_model
+from minigpt.model.attention import CausalSelfAttention, scaled_dot_product_attention
+from minigpt.weights.checkpoint import load_model
 
 
 def draw() -> Figure:

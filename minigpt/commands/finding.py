@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from minigpt.config import InputError, nearest
 
 if TYPE_CHECKING:
-    from minigpt.checkpoint import Checkpoint
-    from minigpt.model import GPT
-    from minigpt.tokenizer import Tokenizer
+    from minigpt.model.gpt import GPT
+    from minigpt.text.tokenizer import Tokenizer
+    from minigpt.weights.checkpoint import Checkpoint
 
 
 def find(model: str) -> "Checkpoint":
     """The checkpoint of a model, after a word about newer ones that cannot be used."""
-    from minigpt import checkpoint, pretrained
+    from minigpt.weights import checkpoint, pretrained
 
     if model not in checkpoint.BUNDLED and not Path(model).exists():
         known = [*checkpoint.BUNDLED, *pretrained.RELEASES]
@@ -29,7 +29,7 @@ def find(model: str) -> "Checkpoint":
 
 def load(model: str) -> "tuple[GPT, Tokenizer]":
     """A model with its tokenizer: one of ours, or a GPT-2 by name or in the layout of transformers."""
-    from minigpt import checkpoint, pretrained
+    from minigpt.weights import checkpoint, pretrained
 
     if pretrained.is_gpt2(model):
         return pretrained.load(model)
@@ -39,7 +39,8 @@ def load(model: str) -> "tuple[GPT, Tokenizer]":
 
 def load_tokenizer(model: str) -> "Tokenizer":
     """The tokenizer of a model, or from a file of its own."""
-    from minigpt import pretrained, tokenizer
+    from minigpt.text import tokenizer
+    from minigpt.weights import pretrained
 
     if Path(model).is_file():
         return tokenizer.load_tokenizer(Path(model))

@@ -23,10 +23,13 @@ def doctor(json: bool = False) -> int:
     """
     import torch
 
-    from minigpt import checkpoint, data, model, runtime
+    from minigpt import runtime
+    from minigpt.model import gpt
+    from minigpt.text import data
+    from minigpt.weights import checkpoint
 
     device = runtime.pick_device()
-    small = model.GPT(GPTConfig(vocab_size=512, context_length=128, n_layers=2, n_heads=4, d_model=128))
+    small = gpt.GPT(GPTConfig(vocab_size=512, context_length=128, n_layers=2, n_heads=4, d_model=128))
     ids = torch.randint(512, (16, 128))
     precision = runtime.pick_precision("auto", torch.device("cpu"))
 

@@ -28,9 +28,10 @@ def evaluate(
         device: auto, cpu, cuda, ….
         json: print one JSON object.
     """
-    from minigpt import checkpoint, pretrained, runtime
-    from minigpt.data import StoryData, load_data
-    from minigpt.evaluate import evaluate as measure
+    from minigpt import runtime
+    from minigpt.evaluation.evaluate import evaluate as measure
+    from minigpt.text.data import StoryData, load_data
+    from minigpt.weights import checkpoint, pretrained
 
     found = None if pretrained.is_gpt2(model) else find(model)
     if found is None or "data" not in found.run:
@@ -97,9 +98,9 @@ def generate(
         device: auto, cpu, cuda, ….
         json: print one JSON object.
     """
-    from minigpt import generate as sampling
     from minigpt import runtime
-    from minigpt.beam_search import beam_search
+    from minigpt.generation import generate as sampling
+    from minigpt.generation.beam_search import beam_search
 
     drawn = (temperature, top_k, top_p, repetition_penalty, seed) != (1.0, None, None, 1.0, None)
     if beams is not None and num < 1:
@@ -155,8 +156,8 @@ def export(out: Path, model: str = "storyteller", json: bool = False) -> int:
         model: as for `minigpt generate`.
         json: print one JSON object.
     """
-    from minigpt import pretrained
-    from minigpt.tokenizer import BPETokenizer
+    from minigpt.text.tokenizer import BPETokenizer
+    from minigpt.weights import pretrained
 
     loaded, used = load(model)
     pretrained.export_gpt2(loaded, used, out)

@@ -11,7 +11,7 @@ from minigpt.commands.output import print_json, print_table, wrap
 from minigpt.config import InputError
 
 if TYPE_CHECKING:
-    from minigpt.shards import Manifest
+    from minigpt.text.shards import Manifest
 
 
 def data(
@@ -34,8 +34,8 @@ def data(
         verify: compare every file of tokens with its hash, too.
         json: print one JSON object.
     """
-    from minigpt import shards, stories
-    from minigpt.data import StoryData, TextData, load_data
+    from minigpt.text import shards, stories
+    from minigpt.text.data import StoryData, TextData, load_data
 
     if num < 0:
         raise InputError(f"num is {num}; it must be at least 0")
@@ -103,7 +103,7 @@ def data_prepare(
         shard_mb: megabytes of text in a file of tokens, about.
         json: print one JSON object.
     """
-    from minigpt.prepare import prepare
+    from minigpt.text.prepare import prepare
 
     used = load_tokenizer(tokenizer)
     if workers == 0:
@@ -139,9 +139,9 @@ def tokenizer(
         out: the file to write it to.
         json: print one JSON object.
     """
-    from minigpt import stories
-    from minigpt.data import read_text
-    from minigpt.tokenizer import BPETokenizer
+    from minigpt.text import stories
+    from minigpt.text.data import read_text
+    from minigpt.text.tokenizer import BPETokenizer
 
     if train is not None:
         if out is None:

@@ -61,7 +61,7 @@ def train_defaults(arguments: list[str]) -> Train:
     if {"-h", "--help"} & set(arguments):
         return defaults
     if known.resume:
-        from minigpt import checkpoint
+        from minigpt.weights import checkpoint
 
         saved, _ = checkpoint.newest_good(known.out)
         if not saved.run:
@@ -89,9 +89,9 @@ def train(arguments: Train) -> int:
 
 
 def _train(arguments: Train, device: "torch.device") -> int:
-    from minigpt.data import load_data
     from minigpt.runtime import rank
-    from minigpt.trainer import Trainer
+    from minigpt.text.data import load_data
+    from minigpt.training.trainer import Trainer
 
     model = arguments.model
     try:

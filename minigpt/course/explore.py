@@ -15,9 +15,9 @@ from minigpt.config import InputError
 from minigpt.course import pictures
 from minigpt.course.inside import Inside, logit_lens, look_inside, part_names, visible
 from minigpt.course.pictures import Picture
-from minigpt.generate import distribution
-from minigpt.model import GPT
-from minigpt.tokenizer import Tokenizer
+from minigpt.generation.generate import distribution
+from minigpt.model.gpt import GPT
+from minigpt.text.tokenizer import Tokenizer
 
 CHOICES, GUESSES = 10, 3  # tokens among the bars, and in each row of the lens
 
@@ -69,7 +69,8 @@ def explore(
         position: the chosen token, counted from 0; None is the last.
         layer: counted from 1.
         head: counted from 1.
-        temperature: 0 to 3; how the distribution of the next token is reshaped, as in `minigpt.generate.distribution`.
+        temperature: 0 to 3; reshapes the distribution of the next token, as `distribution` in
+            minigpt.generation.generate does.
         top_k: None or 0 keeps all tokens.
         top_p: None or 1 keeps all tokens.
         seed: of the draws.

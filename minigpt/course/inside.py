@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minigpt.attention import rotate, rotation
 from minigpt.config import InputError
-from minigpt.model import GPT, TransformerBlock
-from minigpt.tokenizer import BPETokenizer, Tokenizer
+from minigpt.model.attention import rotate, rotation
+from minigpt.model.gpt import GPT, TransformerBlock
+from minigpt.text.tokenizer import BPETokenizer, Tokenizer
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, PercentFormatter
 
 from minigpt.config import TrainConfig
-from minigpt.optim import learning_rate_at
+from minigpt.training.optim import learning_rate_at
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#e69f00", "#009e73", "#cc79a7"
 INK, GREY, PALE = "#222222", "#767676", "#e4e4e4"

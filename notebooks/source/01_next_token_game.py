@@ -24,14 +24,15 @@ from collections import Counter, defaultdict
 import torch
 from matplotlib.figure import Figure
 
-from minigpt import stories
-from minigpt.checkpoint import load_model
 from minigpt.course import check, explore, plots, start_lesson
 from minigpt.course.inside import logit_lens, look_inside, part_names
-from minigpt.data import StoryData
-from minigpt.evaluate import floor, mean_loss
-from minigpt.generate import generate
-from minigpt.tokenizer import END_OF_TEXT
+from minigpt.evaluation.floor import floor
+from minigpt.evaluation.loss import mean_loss
+from minigpt.generation.generate import generate
+from minigpt.text import stories
+from minigpt.text.data import StoryData
+from minigpt.text.tokenizer import END_OF_TEXT
+from minigpt.weights.checkpoint import load_model
 
 start_lesson()
 
@@ -274,7 +275,7 @@ print(f"product of the probabilities: {math.prod(said):.4f}, and e^-(3 × loss) 
 # **perplexity**, e to the power of the loss. A player who always wavers between *k* equally likely tokens has perplexity *k*.
 
 
-# %% tags=["package:minigpt.evaluate.perplexity"]
+# %% tags=["package:minigpt.evaluation.loss.perplexity"]
 def perplexity(loss: float) -> float:
     """e^loss: the number of equally likely tokens that would be as hard to guess."""
     return math.exp(loss) if loss < 700 else math.inf  # e^710 is more than a float can hold

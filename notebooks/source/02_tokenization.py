@@ -32,12 +32,12 @@ import tiktoken
 import torch
 from tqdm import tqdm
 
-from minigpt import stories
-from minigpt.bpe import GPT2_PATTERN, Pair
-from minigpt.checkpoint import load_model
 from minigpt.config import InputError
 from minigpt.course import check, explore, plots, start_lesson
-from minigpt.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer
+from minigpt.text import stories
+from minigpt.text.bpe import GPT2_PATTERN, Pair
+from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer
+from minigpt.weights.checkpoint import load_model
 
 start_lesson()
 
@@ -273,7 +273,7 @@ show_pairs(["abra", "c", "a", "d", "abra", "s"])  # abra is 258
 # that occurs a thousand times need not be looked at a thousand times. (`Pair`, from the package, is a tuple of two ids.)
 
 
-# %% tags=["package:minigpt.bpe.count_pairs"]
+# %% tags=["package:minigpt.text.bpe.count_pairs"]
 def count_pairs(words: Iterable[Sequence[int]], counts: Iterable[int]) -> dict[Pair, int]:
     """How often each pair of neighbouring ids occurs, in words of which each stands `counts` times in the text."""
     pairs: dict[Pair, int] = defaultdict(int)
@@ -295,7 +295,7 @@ assert {bytes(pair).decode(): count for pair, count in by_number.items()} == Cou
 # the new id 9, `[1, 1, 1]` becomes `[9, 1]`. Leave the list that you are given as it is, and return a new one.
 
 
-# %% tags=["exercise", "package:minigpt.bpe.merge"]
+# %% tags=["exercise", "package:minigpt.text.bpe.merge"]
 def merge(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
     """Replace each occurrence of the pair, from left to right, by the new id: (a, a) in [a, a, a] gives [new, a]."""
     ### BEGIN SOLUTION
@@ -319,7 +319,7 @@ check.merge(merge)
 # From here on we use the package's `merge`, so that you can go on whatever yours does. Learning is now a loop: count, choose, merge.
 
 # %%
-from minigpt.bpe import merge
+from minigpt.text.bpe import merge
 
 
 def most_frequent(counts: dict[Pair, int]) -> Pair:
@@ -425,7 +425,7 @@ for match in named.finditer(text):
 # regrets it. And 去商店, three words in Chinese, is one «word» for this pattern, because no space separates them.
 
 
-# %% tags=["package:minigpt.bpe.pre_tokenize"]
+# %% tags=["package:minigpt.text.bpe.pre_tokenize"]
 def pre_tokenize(text: str) -> list[str]:
     """Cut text into words with GPT-2's pattern. Joined again they are the text; no merge reaches over a word's end."""
     return regex.findall(GPT2_PATTERN, text)
@@ -478,7 +478,7 @@ print(f"and {len(changed)} of {len(old_counts)} counts")
 # This is the package's function, the longest in this lesson. Read it with the three notes beside it.
 
 
-# %% tags=["package:minigpt.bpe.learn_merges"]
+# %% tags=["package:minigpt.text.bpe.learn_merges"]
 def learn_merges(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
     """Learn BPE: merge the most frequent pair of neighbours, `n_merges` times or until no pair is left."""
     words = [list(word.encode()) for word in word_counts]
@@ -579,7 +579,7 @@ print(dict(zip(two, token_bytes(two)[256:], strict=True)))
 # `merges` gives the new id of each pair. A merge that was learned earlier has a smaller id. Use `merge`.
 
 
-# %% tags=["exercise", "package:minigpt.bpe.encode_word"]
+# %% tags=["exercise", "package:minigpt.text.bpe.encode_word"]
 def encode_word(word: bytes, merges: Mapping[Pair, int]) -> list[int]:
     """The ids of one word: begin with its bytes and apply the merge that was learned first, until none applies."""
     ### BEGIN SOLUTION
@@ -598,7 +598,7 @@ check.encode_word(encode_word)
 # A text is its words one after the other. Again by hand, in plain Python, and with the package:
 
 # %%
-from minigpt.bpe import encode_word
+from minigpt.text.bpe import encode_word
 
 assert encode_word(word.encode(), {(97, 98): 256, (114, 97): 257, (256, 257): 258}) == [258, 99, 97, 100, 258, 115]
 assert encode_word(b"abc", {pair: 256 + i for i, pair in enumerate(two)}) == [97, 256]

@@ -30,14 +30,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minigpt import stories
-from minigpt.attention import CausalSelfAttention, rotate, rotation, scaled_dot_product_attention
-from minigpt.checkpoint import load_model
 from minigpt.config import IGNORE, GPTConfig, InputError
 from minigpt.course import check, plots, start_lesson
-from minigpt.data import Batch, StoryData, TextData, prepare_text
-from minigpt.model import GPT, next_token_loss
-from minigpt.tokenizer import END_OF_TEXT
+from minigpt.model.attention import CausalSelfAttention, rotate, rotation, scaled_dot_product_attention
+from minigpt.model.gpt import GPT, next_token_loss
+from minigpt.text import stories
+from minigpt.text.data import Batch, StoryData, TextData, prepare_text
+from minigpt.text.tokenizer import END_OF_TEXT
+from minigpt.weights.checkpoint import load_model
 
 start_lesson()
 

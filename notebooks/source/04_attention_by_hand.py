@@ -29,11 +29,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import minigpt.attention
-from minigpt import stories
-from minigpt.checkpoint import load_model
+import minigpt.model.attention
 from minigpt.course import check, plots, start_lesson
-from minigpt.tokenizer import END_OF_TEXT
+from minigpt.text import stories
+from minigpt.text.tokenizer import END_OF_TEXT
+from minigpt.weights.checkpoint import load_model
 
 start_lesson()
 
@@ -404,7 +404,7 @@ check.dot_product_attention(dot_product_attention)
 # looking at later ones; lesson 5 is about them, and until we come to a real GPT we leave them switched off.
 
 
-# %% tags=["package:minigpt.attention.scaled_dot_product_attention"]
+# %% tags=["package:minigpt.model.attention.scaled_dot_product_attention"]
 def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> tuple[Tensor, Tensor]:
     """softmax(Q K^T / sqrt(d_k)) V, the formula of Vaswani et al. 2017, section 3.2.1."""
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T_q, T_k)
@@ -416,7 +416,7 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool =
 
 
 # %%
-output_m, weights_m = minigpt.attention.scaled_dot_product_attention(q, k, v)
+output_m, weights_m = minigpt.model.attention.scaled_dot_product_attention(q, k, v)
 assert torch.allclose(weights_m, weights_t) and torch.allclose(output_m, output_t)
 print("minigpt gives the output that we have computed by hand:")
 show("output", output_m.tolist())
@@ -723,12 +723,12 @@ check.score_divisor(score_divisor)
 # %%
 def look_inside(ids: list[int]) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """For each layer, its queries, keys and values (h, T, d_k), and its weights (h, T, T)."""
-    seen: list[tuple[minigpt.attention.CausalSelfAttention, Tensor, Tensor]] = []
+    seen: list[tuple[minigpt.model.attention.CausalSelfAttention, Tensor, Tensor]] = []
 
-    def watch(module: minigpt.attention.CausalSelfAttention, inputs: tuple[Tensor], output: Tensor) -> None:
+    def watch(module: minigpt.model.attention.CausalSelfAttention, inputs: tuple[Tensor], output: Tensor) -> None:
         seen.append((module, inputs[0][0], output[0]))  # of a batch of one text
 
-    modules = [m for m in model.modules() if isinstance(m, minigpt.attention.CausalSelfAttention)]
+    modules = [m for m in model.modules() if isinstance(m, minigpt.model.attention.CausalSelfAttention)]
     hooks = [module.register_forward_hook(watch) for module in modules]
     with torch.no_grad():
         model(torch.tensor([ids]))
@@ -738,7 +738,7 @@ def look_inside(ids: list[int]) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         for module, x, came_out in seen:  # (T, d_model) both
             parts = module.qkv(x).chunk(3, dim=-1)  # x W_Q, x W_K, x W_V of all heads
             q, k, v = (part.view(len(ids), module.n_heads, -1).transpose(0, 1) for part in parts)  # (h, T, d_k)
-            output, weights = minigpt.attention.scaled_dot_product_attention(q, k, v, causal=True)
+            output, weights = minigpt.model.attention.scaled_dot_product_attention(q, k, v, causal=True)
             joined = module.output(output.transpose(0, 1).flatten(1))  # the heads side by side, times one more matrix
             assert torch.allclose(joined, came_out)  # the formula gives what the model computes
             layers.append((q, k, v, weights))
@@ -810,8 +810,8 @@ print("negative numbers in it:", bool((key < 0).any()), "  sum is 1:", math.iscl
 
 rotation, _ = torch.linalg.qr(random(d_k, d_k))  # keeps all lengths and angles
 assert torch.allclose(rotation @ rotation.T, torch.eye(d_k, dtype=torch.float64))
-output, _ = minigpt.attention.scaled_dot_product_attention(q, k, v, causal=True)
-rotated, _ = minigpt.attention.scaled_dot_product_attention(q @ rotation, k @ rotation, v, causal=True)
+output, _ = minigpt.model.attention.scaled_dot_product_attention(q, k, v, causal=True)
+rotated, _ = minigpt.model.attention.scaled_dot_product_attention(q @ rotation, k @ rotation, v, causal=True)
 print("rotated: same keys:", torch.allclose(k @ rotation, k), "  same output:", torch.allclose(rotated, output))
 assert not torch.allclose(k @ rotation, k) and torch.allclose(rotated, output)
 

@@ -27,15 +27,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import minigpt.attention
-from minigpt import stories
-from minigpt.attention import rotate, rotation
-from minigpt.checkpoint import load_model
+import minigpt.model.attention
 from minigpt.config import GPTConfig
 from minigpt.course import check, explore, plots, start_lesson
-from minigpt.kv_cache import KVCache
-from minigpt.model import GPT, next_token_loss
-from minigpt.tokenizer import END_OF_TEXT
+from minigpt.model.attention import rotate, rotation
+from minigpt.model.gpt import GPT, next_token_loss
+from minigpt.model.kv_cache import KVCache
+from minigpt.text import stories
+from minigpt.text.tokenizer import END_OF_TEXT
+from minigpt.weights.checkpoint import load_model
 
 start_lesson()
 
@@ -72,7 +72,9 @@ for name in ("the package's attention", "torch's, as it is"):
     gpt = GPT(tiny).double()
     if name == "torch's, as it is":
         # the model's one attention layer
-        (layer,) = (module for module in gpt.modules() if isinstance(module, minigpt.attention.CausalSelfAttention))
+        (layer,) = (
+            module for module in gpt.modules() if isinstance(module, minigpt.model.attention.CausalSelfAttention)
+        )
         layer.fused_attention = F.scaled_dot_product_attention  # type: ignore[method-assign, assignment]
     loss_at[name] = train_on_dice(gpt)
     print(f"{name:<24} mean loss {loss_at[name].mean():.2f}")
@@ -165,7 +167,7 @@ check.causal_mask(causal_mask)
 # stands in the package. (`tril` gets a number because there can be more keys than queries: lesson 13 needs that. Here it is 0.)
 
 
-# %% tags=["package:minigpt.attention.scaled_dot_product_attention"]
+# %% tags=["package:minigpt.model.attention.scaled_dot_product_attention"]
 def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> tuple[Tensor, Tensor]:
     """The output (..., T_q, d_v) and the weights (..., T_q, T_k), for q (..., T_q, d_k), k (..., T_k, d_k), v."""
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T_q, T_k)
@@ -189,7 +191,7 @@ output, weights = scaled_dot_product_attention(q, k, v, causal=True)
 torch.testing.assert_close(weights, torch.tensor(by_hand, dtype=torch.float64))
 torch.testing.assert_close(output, torch.tensor(outputs_by_hand, dtype=torch.float64))
 torch.testing.assert_close(output, F.scaled_dot_product_attention(q, k, v, is_causal=True))
-torch.testing.assert_close(output, minigpt.attention.scaled_dot_product_attention(q, k, v, causal=True)[0])
+torch.testing.assert_close(output, minigpt.model.attention.scaled_dot_product_attention(q, k, v, causal=True)[0])
 plots.heatmap(["0", "1", "2"], ["0", "1", "2"], weights.tolist(), "token that looks", "token looked at")
 
 # %% [markdown]
@@ -572,7 +574,7 @@ assert not torch.allclose(own_rows, own_slice)
 # %%
 for n_heads in (1, 2, 3, 4, 6, 12):
     config = GPTConfig(vocab_size=1, context_length=T, n_heads=n_heads, d_model=d_model)
-    size = sum(parameter.numel() for parameter in minigpt.attention.CausalSelfAttention(config).parameters())
+    size = sum(parameter.numel() for parameter in minigpt.model.attention.CausalSelfAttention(config).parameters())
     multiplications = n_heads * (T * T * config.head_size + T * T * config.head_size)  # Q times K, weights times V
     print(f"h = {n_heads:2}  d_k = {config.head_size:2}  parameters {size}  multiplications {multiplications}"
           f"  weights {n_heads * T * T:3}")  # fmt: skip
@@ -616,7 +618,9 @@ show_influence(x, ours=lambda x: ours(x[None])[0])
 
 # %%
 torchs = nn.MultiheadAttention(d_model, h, batch_first=True, dtype=torch.float64)
-packages = minigpt.attention.CausalSelfAttention(GPTConfig(vocab_size=1, context_length=T, n_heads=h, d_model=d_model))
+packages = minigpt.model.attention.CausalSelfAttention(
+    GPTConfig(vocab_size=1, context_length=T, n_heads=h, d_model=d_model)
+)
 packages = packages.double()
 packages.load_state_dict(ours.state_dict())  # the same names: qkv and output
 with torch.no_grad():
@@ -666,7 +670,7 @@ except NotImplementedError:
 # %%
 model, tokenizer = load_model("storyteller")
 model = model.double()
-layers = [module for module in model.modules() if isinstance(module, minigpt.attention.CausalSelfAttention)]
+layers = [module for module in model.modules() if isinstance(module, minigpt.model.attention.CausalSelfAttention)]
 START = tokenizer.special_tokens[END_OF_TEXT]  # stands before and after each story
 
 
@@ -1071,7 +1075,7 @@ assert seconds["fused"][-1] < seconds["by_formula"][-1]
 # makes keys outnumber queries, and a detour for short numbers (bfloat16) on CPUs.
 
 
-# %% tags=["package:minigpt.attention.CausalSelfAttention"]
+# %% tags=["package:minigpt.model.attention.CausalSelfAttention"]
 class CausalSelfAttention(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()

@@ -27,14 +27,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import minigpt.feed_forward
-from minigpt import stories
-from minigpt.attention import CausalSelfAttention, scaled_dot_product_attention
-from minigpt.checkpoint import load_model
+import minigpt.model.feed_forward
 from minigpt.config import GPTConfig
 from minigpt.course import check, plots, start_lesson
-from minigpt.model import TransformerBlock, flops_per_token, parameter_count
-from minigpt.tokenizer import END_OF_TEXT
+from minigpt.model.attention import CausalSelfAttention, scaled_dot_product_attention
+from minigpt.model.gpt import TransformerBlock, flops_per_token, parameter_count
+from minigpt.text import stories
+from minigpt.text.tokenizer import END_OF_TEXT
+from minigpt.weights.checkpoint import load_model
 
 start_lesson()
 
@@ -343,11 +343,11 @@ for point in (-2.0, -1.0, 1.0):
 # %% [markdown]
 # ### In the package
 #
-# Now we have everything in `minigpt.feed_forward`. The class is as short as the formula. `config.feed_forward_size` is $d_{ff}$,
+# Now we have everything in `minigpt.model.feed_forward`. The class is as short as the formula. `config.feed_forward_size` is $d_{ff}$,
 # four times $d_{model}$ where nothing else is asked for, as in the paper, which had 512 and 2048.
 
 
-# %% tags=["package:minigpt.feed_forward.FeedForward"]
+# %% tags=["package:minigpt.model.feed_forward.FeedForward"]
 class FeedForward(nn.Module):
     """down(GELU(up(x))), the same for every token."""
 
@@ -374,7 +374,7 @@ print("output:", [f"{v:.4f}" for v in by_hand])
 
 pre = W1_ @ x_ + b1_
 in_numpy = W2_ @ (pre / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (pre + 0.044715 * pre**3)))) + b2_
-package = minigpt.feed_forward.FeedForward(GPTConfig(vocab_size=1, n_heads=1, d_model=2, d_ff=3)).double()
+package = minigpt.model.feed_forward.FeedForward(GPTConfig(vocab_size=1, n_heads=1, d_model=2, d_ff=3)).double()
 package.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
 with torch.no_grad():
     token = torch.tensor(x, dtype=torch.float64)
@@ -520,7 +520,7 @@ except RuntimeError as error:
 # %%
 small = GPTConfig(vocab_size=1, context_length=4, n_heads=2, d_model=8)
 torch.manual_seed(0)
-network = minigpt.feed_forward.FeedForward(small).double()
+network = minigpt.model.feed_forward.FeedForward(small).double()
 attention = CausalSelfAttention(small).double()
 x4 = torch.randn(1, 4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))  # (B, T, d_model)
 order = [2, 0, 3, 1]
@@ -595,7 +595,7 @@ T = 1024
 measured = {}
 with torch.no_grad():
     with FlopCounterMode(display=False) as counter:
-        minigpt.feed_forward.FeedForward(gpt2)(torch.zeros(1, T, d))
+        minigpt.model.feed_forward.FeedForward(gpt2)(torch.zeros(1, T, d))
     measured["feed-forward"] = counter.get_total_flops() // T
     q = torch.zeros(1, gpt2.n_heads, T, gpt2.head_size)
     with FlopCounterMode(display=False) as counter:

@@ -27,16 +27,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import minigpt.model
-from minigpt import stories
-from minigpt.attention import CausalSelfAttention
-from minigpt.checkpoint import load_model
+import minigpt.model.gpt
 from minigpt.config import IGNORE, GPTConfig
 from minigpt.course import check, plots, start_lesson
-from minigpt.feed_forward import FeedForward
-from minigpt.kv_cache import KVCache
-from minigpt.model import next_token_loss
-from minigpt.tokenizer import END_OF_TEXT
+from minigpt.model.attention import CausalSelfAttention
+from minigpt.model.feed_forward import FeedForward
+from minigpt.model.gpt import next_token_loss
+from minigpt.model.kv_cache import KVCache
+from minigpt.text import stories
+from minigpt.text.tokenizer import END_OF_TEXT
+from minigpt.weights.checkpoint import load_model
 
 start_lesson()
 
@@ -790,7 +790,7 @@ check.dropout(dropout)
 # attention, which uses them in lesson 13 to write text faster. As they stand, they do nothing.)
 
 
-# %% tags=["package:minigpt.model.TransformerBlock"]
+# %% tags=["package:minigpt.model.gpt.TransformerBlock"]
 class TransformerBlock(nn.Module):
     """Attention, then feed-forward, each added to the residual stream and normalised before."""
 
@@ -818,7 +818,7 @@ class TransformerBlock(nn.Module):
 config = GPTConfig(vocab_size=8, context_length=16, n_heads=2, d_model=32, dropout=0.1)
 torch.manual_seed(0)
 ours = TransformerBlock(config).double()
-theirs = minigpt.model.TransformerBlock(config).double()
+theirs = minigpt.model.gpt.TransformerBlock(config).double()
 theirs.load_state_dict(ours.state_dict())
 x = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)  # (B, T, d_model)
 

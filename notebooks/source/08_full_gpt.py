@@ -31,12 +31,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from minigpt.checkpoint import load_model
 from minigpt.config import GPTConfig, InputError
 from minigpt.course import check, plots, start_lesson
-from minigpt.data import StoryData, storyteller_tokenizer
-from minigpt.kv_cache import KVCache
-from minigpt.model import GPT, TransformerBlock, flops_per_token, next_token_loss, parameter_count
+from minigpt.model.gpt import GPT, TransformerBlock, flops_per_token, next_token_loss, parameter_count
+from minigpt.model.kv_cache import KVCache
+from minigpt.text.data import StoryData, storyteller_tokenizer
+from minigpt.weights.checkpoint import load_model
 
 start_lesson()
 
@@ -473,7 +473,7 @@ check.initialise(initialise)
 # %% [markdown]
 # ## The whole GPT on one screen
 #
-# Here is the model that all later lessons train, word for word as in `minigpt/model.py`. It is `PlainGPT` with the initialisation, and five
+# Here is the model that all later lessons train, word for word as in `minigpt/model/gpt.py`. It is `PlainGPT` with the initialisation, and five
 # things that real use asks for:
 #
 # - **rotary positions** in place of the position table, if a config asks for them (lesson 3; ours do not),
@@ -483,7 +483,7 @@ check.initialise(initialise)
 # - a `cache` of keys and values and a `position`, with which lesson 13 generates text faster. Until then there is no cache, and position is 0.
 
 
-# %% tags=["package:minigpt.model.GPT"]
+# %% tags=["package:minigpt.model.gpt.GPT"]
 class GPT(nn.Module):
     """The model: for every token, a score for each token that could come next."""
 
@@ -547,7 +547,7 @@ class GPT(nn.Module):
 torch.manual_seed(0)
 ours = GPT(config)
 
-from minigpt.model import GPT  # from here on the package's
+from minigpt.model.gpt import GPT  # from here on the package's
 
 torch.manual_seed(0)
 theirs = GPT(config)

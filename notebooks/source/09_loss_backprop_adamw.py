@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from minigpt.config import IGNORE, GPTConfig, TrainConfig
 from minigpt.course import check, plots, start_lesson
-from minigpt.model import GPT, TransformerBlock, parameter_count
-from minigpt.optim import make_optimizers
+from minigpt.model.gpt import GPT, TransformerBlock, parameter_count
+from minigpt.training.optim import make_optimizers
 
 start_lesson()
 
@@ -409,7 +409,7 @@ assert math.isclose(loss_by_hand, before)
 # which marks padding, and a batch may be cut into parts that share one divisor.
 
 
-# %% tags=["package:minigpt.model.next_token_loss"]
+# %% tags=["package:minigpt.model.gpt.next_token_loss"]
 def next_token_loss(logits: Tensor, targets: Tensor, n_targets: Tensor | int | None = None) -> Tensor:
     """Cross-entropy in nats: the sum over all targets that count, divided by how many they are."""
     if n_targets is None:

@@ -31,16 +31,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minigpt import stories
 from minigpt.config import GPTConfig, TrainConfig, preset
 from minigpt.course import check, plots, start_lesson
-from minigpt.data import StoryData, storyteller_tokenizer
-from minigpt.evaluate import floor, grade, mean_loss, sample_stories
-from minigpt.generate import generate
-from minigpt.metrics import StepResult, read_metrics
-from minigpt.model import GPT, next_token_loss
-from minigpt.tokenizer import END_OF_TEXT
-from minigpt.trainer import Trainer
+from minigpt.evaluation.floor import floor
+from minigpt.evaluation.loss import mean_loss
+from minigpt.evaluation.stories import grade, sample_stories
+from minigpt.generation.generate import generate
+from minigpt.model.gpt import GPT, next_token_loss
+from minigpt.text import stories
+from minigpt.text.data import StoryData, storyteller_tokenizer
+from minigpt.text.tokenizer import END_OF_TEXT
+from minigpt.training.metrics import StepResult, read_metrics
+from minigpt.training.trainer import Trainer
 
 start_lesson()
 
@@ -206,7 +208,7 @@ assert mean_loss(model, data, "val") > math.log(V)
 # settle.
 
 
-# %% tags=["package:minigpt.optim.learning_rate_at"]
+# %% tags=["package:minigpt.training.optim.learning_rate_at"]
 def learning_rate_at(step: int, config: TrainConfig) -> float:
     """The fraction of the peak learning rate at `step` (0 is the first): a linear warm-up, then half a cosine."""
     if step < config.warmup_steps:
@@ -291,7 +293,7 @@ check.clip(clip)
 # they go into a group of their own.
 
 
-# %% tags=["package:minigpt.optim.parameter_groups"]
+# %% tags=["package:minigpt.training.optim.parameter_groups"]
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Matrices with weight decay, biases and LayerNorm gains without."""
     parameters = list(model.parameters())  # a tied matrix is listed once

@@ -43,14 +43,14 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 import minigpt
-from minigpt.attention import scaled_dot_product_attention
-from minigpt.checkpoint import load_model
 from minigpt.config import GPTConfig, Precision, TrainConfig
 from minigpt.course import check, plots, start_lesson
-from minigpt.data import StoryData, storyteller_tokenizer
-from minigpt.model import GPT, flops_per_token, next_token_loss, parameter_count
+from minigpt.model.attention import scaled_dot_product_attention
+from minigpt.model.gpt import GPT, flops_per_token, next_token_loss, parameter_count
 from minigpt.runtime import has_bfloat16_units, pick_device, synchronize
-from minigpt.trainer import Trainer
+from minigpt.text.data import StoryData, storyteller_tokenizer
+from minigpt.training.trainer import Trainer
+from minigpt.weights.checkpoint import load_model
 
 start_lesson()
 

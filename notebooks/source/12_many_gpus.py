@@ -46,15 +46,15 @@ from torch.distributed.run import get_args_parser
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from minigpt import stories
 from minigpt.commands.training import Train
 from minigpt.config import IGNORE, GPTConfig, TrainConfig, preset
 from minigpt.course import check, plots, start_lesson
-from minigpt.data import StoryData, TextData, storyteller_tokenizer
-from minigpt.feed_forward import FeedForward
-from minigpt.metrics import StepResult, read_metrics
-from minigpt.model import GPT, flops_per_token, next_token_loss
-from minigpt.trainer import Trainer
+from minigpt.model.feed_forward import FeedForward
+from minigpt.model.gpt import GPT, flops_per_token, next_token_loss
+from minigpt.text import stories
+from minigpt.text.data import StoryData, TextData, storyteller_tokenizer
+from minigpt.training.metrics import StepResult, read_metrics
+from minigpt.training.trainer import Trainer
 
 start_lesson()
 
@@ -263,8 +263,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from minigpt.config import IGNORE, GPTConfig
-from minigpt.data import StoryData, storyteller_tokenizer
-from minigpt.model import GPT, next_token_loss
+from minigpt.text.data import StoryData, storyteller_tokenizer
+from minigpt.model.gpt import GPT, next_token_loss
 
 torch.set_num_threads(1)
 dist.init_process_group("gloo")
@@ -401,7 +401,7 @@ print((0.1 + 0.2) + 0.3, 0.1 + (0.2 + 0.3))
 # and sends a bucket as soon as it is full, while the backward pass still works on earlier layers (Li et al. 2020, section 3.2).
 #
 # One thing must be known: DDP takes the **mean** over the processes, not the sum. Our parts are already divided by all
-# targets, so we multiply by the world size first. The package does the same (`_backward` in `minigpt/trainer.py`).
+# targets, so we multiply by the world size first. The package does the same (`_backward` in `minigpt/training/trainer.py`).
 
 
 # %%

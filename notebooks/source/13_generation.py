@@ -29,16 +29,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minigpt import stories
-from minigpt.attention import CausalSelfAttention, scaled_dot_product_attention
-from minigpt.checkpoint import load_model
 from minigpt.config import GPTConfig, InputError, preset
 from minigpt.course import check, explore, plots, start_lesson
-from minigpt.evaluate import grade, perplexity
-from minigpt.generate import distribution, draw, generate, stream
-from minigpt.kv_cache import KVCache
-from minigpt.model import GPT
-from minigpt.tokenizer import END_OF_TEXT, BPETokenizer
+from minigpt.evaluation.loss import perplexity
+from minigpt.evaluation.stories import grade
+from minigpt.generation.generate import distribution, draw, generate, stream
+from minigpt.model.attention import CausalSelfAttention, scaled_dot_product_attention
+from minigpt.model.gpt import GPT
+from minigpt.model.kv_cache import KVCache
+from minigpt.text import stories
+from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer
+from minigpt.weights.checkpoint import load_model
 
 start_lesson()
 
@@ -287,7 +288,7 @@ show(OPENING, temperature=1.0, top_k=None, top_p=None)
 # **Top-k** keeps the k most probable tokens (Fan et al. 2018). Whatever is at minus infinity has probability $e^{-\infty} = 0$.
 
 
-# %% tags=["package:minigpt.generate.keep_top_k"]
+# %% tags=["package:minigpt.generation.generate.keep_top_k"]
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
     """Logits (B, V) with all but the k largest at minus infinity; ties with the k-th stay."""
     kth = logits.topk(k).values[:, -1:]  # (B, 1)
@@ -346,7 +347,7 @@ check.nucleus(nucleus)
 # outside.
 
 
-# %% tags=["package:minigpt.generate.keep_top_p"]
+# %% tags=["package:minigpt.generation.generate.keep_top_p"]
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Logits (B, V) with all but the nucleus at minus infinity."""
     ordered, order = logits.sort(descending=True)
@@ -408,7 +409,7 @@ explore(model, tokenizer, OPENING, temperature=2.0, top_p=0.9)
 # Which temperature is best? On most texts this is a matter of taste, and people are asked to rate. Here a program can tell
 # whether a story contradicts itself. So we measure three things for each setting, on 20 stories:
 #
-# - **quality**: how many stories are consistent, by `minigpt.evaluate.grade`;
+# - **quality**: how many stories are consistent, by `minigpt.evaluation.stories.grade`;
 # - **variety**: how many bits of choice go into a story. At each step this is the entropy of the distribution that we draw from;
 # - **perplexity** of what was written, for the model as it is (temperature 1), as in lesson 1.
 

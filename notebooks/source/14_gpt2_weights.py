@@ -37,15 +37,15 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from minigpt import stories
-from minigpt.attention import scaled_dot_product_attention
-from minigpt.checkpoint import load_model
 from minigpt.config import GPTConfig, InputError
 from minigpt.course import check, start_lesson
-from minigpt.data import cache_folder
-from minigpt.gpt2_layout import BLOCK_NAMES, from_gpt2, gpt2_names, to_gpt2
-from minigpt.model import GPT, next_token_loss, parameter_count
-from minigpt.pretrained import RELEASES, export_gpt2, load_gpt2, load_gpt2_tokenizer, read_tensors
+from minigpt.model.attention import scaled_dot_product_attention
+from minigpt.model.gpt import GPT, next_token_loss, parameter_count
+from minigpt.text import stories
+from minigpt.text.data import cache_folder
+from minigpt.weights.checkpoint import load_model
+from minigpt.weights.gpt2_layout import BLOCK_NAMES, from_gpt2, gpt2_names, to_gpt2
+from minigpt.weights.pretrained import RELEASES, export_gpt2, load_gpt2, load_gpt2_tokenizer, read_tensors
 
 start_lesson()
 
@@ -265,7 +265,7 @@ assert [name for name, t in tensors.items() if name.startswith("h.0.") and t.ndi
 # in both worlds, and stay as they are.
 
 
-# %% tags=["package:minigpt.gpt2_layout.is_transposed"]
+# %% tags=["package:minigpt.weights.gpt2_layout.is_transposed"]
 def is_transposed(name: str) -> bool:
     """Whether GPT-2's tensor of this name is a Conv1D's matrix (d_in, d_out), where our Linear has (d_out, d_in)."""
     return name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))
@@ -760,7 +760,7 @@ def find_gpt2() -> str | Path | None:
 
 def has_tokenizer(place: str | Path, patience: float = 20) -> bool:
     """Whether its tokenizer is here, or comes in time. In a process of its own, because that can be ended."""
-    program = "import sys; from minigpt.pretrained import load_gpt2_tokenizer; load_gpt2_tokenizer(sys.argv[1])"
+    program = "import sys; from minigpt.weights.pretrained import load_gpt2_tokenizer; load_gpt2_tokenizer(sys.argv[1])"
     try:
         subprocess.run([sys.executable, "-c", program, str(place)], check=True, capture_output=True, timeout=patience)
     except subprocess.SubprocessError:

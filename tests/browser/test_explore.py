@@ -10,16 +10,16 @@ import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from minigpt.checkpoint import load_model
 from minigpt.course.inside import Inside, look_inside, visible
-from minigpt.generate import distribution
-from minigpt.model import GPT
-from minigpt.tokenizer import Tokenizer
+from minigpt.generation.generate import distribution
+from minigpt.model.gpt import GPT
+from minigpt.text.tokenizer import Tokenizer
+from minigpt.weights.checkpoint import load_model
 from tests.browser.jupyterlab import Lab, Notebook
 
 TEXT = "Once upon a time, there was a kind pony named Ida."
 CODE = """
-from minigpt.checkpoint import load_model
+from minigpt.weights.checkpoint import load_model
 from minigpt.course import explore, start_lesson
 start_lesson()
 model, tokenizer = load_model("storyteller")

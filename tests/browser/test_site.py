@@ -27,8 +27,8 @@ OTHERS = [
     "notebooks/solutions/index.html",
     "notebooks/solutions/04_attention_by_hand.html",
     "reference/index.html",
-    "reference/minigpt.attention.html",
-    "_modules/minigpt/model.html",
+    "reference/minigpt.model.attention.html",
+    "_modules/minigpt/model/gpt.html",
 ]
 PAGES = [*OTHERS, *(f"notebooks/{name}.html" for name in NOTEBOOKS)]
 PHONE: ViewportSize = {"width": 390, "height": 844}
@@ -322,7 +322,7 @@ def test_text_for_the_site() -> None:
         "[t](https://a.org/b) <https://c.org>": "[t](https://a.org/b) <https://c.org>",
         "`https://a.org` and\n```\nhttps://b.org\n```\n": "`https://a.org` and\n```\nhttps://b.org\n```\n",
         "[s](solutions) [s](notebooks/solutions)": "[s](solutions/index.md) [s](notebooks/solutions/index.md)",
-        "[m](../minigpt/model.py)": "[m](../reference/minigpt.model.rst)",
+        "[m](../minigpt/model/gpt.py)": "[m](../reference/minigpt.model.gpt.rst)",
         "[p](../minigpt/course/plots.py)": "[p](../reference/minigpt.course.plots.rst)",
     }.items():
         assert build.for_the_site(text, depth=1) == expected

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from minigpt.cli import main
-from minigpt.tokenizer import BPETokenizer
+from minigpt.text.tokenizer import BPETokenizer
 from tests.commands.runs import TEXT
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pooch
 import pytest
 
-from minigpt import checkpoint, pretrained
+from minigpt.weights import checkpoint, pretrained
 from tests.commands.runs import Call
 
 

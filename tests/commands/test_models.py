@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from minigpt import checkpoint, stories
-from minigpt import data as data_module
-from minigpt.metrics import read_metrics
-from minigpt.model import GPT
+from minigpt.model.gpt import GPT
+from minigpt.text import data as data_module
+from minigpt.text import stories
+from minigpt.training.metrics import read_metrics
+from minigpt.weights import checkpoint
 from tests.commands.runs import TEXT, TEXT_RUN, Call
 
 

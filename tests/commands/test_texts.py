@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from minigpt import pretrained, stories
-from minigpt.tokenizer import BPETokenizer
+from minigpt.text import stories
+from minigpt.text.tokenizer import BPETokenizer
+from minigpt.weights import pretrained
 from tests.commands.runs import TEXT, Call
 
 

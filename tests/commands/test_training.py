@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from minigpt import checkpoint, trainer
 from minigpt.config import PRESETS, GPTConfig
-from minigpt.metrics import read_metrics
-from minigpt.trainer import Trainer
+from minigpt.training import trainer
+from minigpt.training.metrics import read_metrics
+from minigpt.training.trainer import Trainer
+from minigpt.weights import checkpoint
 from tests.commands.runs import SMALL, TEXT, TEXT_RUN, Call
 
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from ipywidgets import HTML
 
-from minigpt.checkpoint import load_model
 from minigpt.config import GPTConfig, InputError
 from minigpt.course import explore, pictures
 from minigpt.course.explore import Explorer
 from minigpt.course.inside import look_inside, visible
-from minigpt.generate import distribution
-from minigpt.model import GPT
-from minigpt.stories import story_at
-from minigpt.tokenizer import BPETokenizer, CharTokenizer, Tokenizer
+from minigpt.generation.generate import distribution
+from minigpt.model.gpt import GPT
+from minigpt.text.stories import story_at
+from minigpt.text.tokenizer import BPETokenizer, CharTokenizer, Tokenizer
+from minigpt.weights.checkpoint import load_model
 from notebooks.build import NOTEBOOKS, WIDGET
 
 TEXT = "Once upon a time, there was a kind pony named Ida."

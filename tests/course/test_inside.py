@@ -8,9 +8,9 @@ from torch import Tensor
 
 from minigpt.config import GPTConfig, InputError
 from minigpt.course.inside import logit_lens, look_inside, part_names, visible
-from minigpt.model import GPT
-from minigpt.tokenizer import BPETokenizer, CharTokenizer
-from tests.test_model import neox_copy, transformers_copy
+from minigpt.model.gpt import GPT
+from minigpt.text.tokenizer import BPETokenizer, CharTokenizer
+from tests.model.test_gpt import neox_copy, transformers_copy
 
 CONFIG = GPTConfig(vocab_size=23, context_length=9, n_layers=3, n_heads=2, d_model=8, dropout=0.3)
 IDS = [3, 22, 3, 0, 7]

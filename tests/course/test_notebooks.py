@@ -209,12 +209,15 @@ def test_what_a_lesson_builds_is_what_the_package_has(path: Path) -> None:
             prefix, _, place = tag.partition(":minigpt.")
             if prefix != "package":
                 continue
-            module, _, name = place.partition(".")
-            file = Path(minigpt.__file__).parent / f"{module}.py"
+            file, name = Path(minigpt.__file__).parent, place
+            while file.is_dir():
+                part, _, name = name.partition(".")
+                file /= part
+            file = file.with_suffix(".py")
             theirs = code_of(definition(ast.parse(file.read_text(encoding="utf-8")), name))
             ours = code_of(definition(ast.parse(cell.source), name.rpartition(".")[2]))
             assert theirs, f"{tag}: minigpt has no {place}"
-            assert ours == theirs, f"{cell.id} and minigpt/{module}.py define {name} differently"
+            assert ours == theirs, f"{cell.id} and {file.name} define {name} differently"
 
 
 def test_the_comparison_of_definitions_sees_code_and_nothing_else() -> None:

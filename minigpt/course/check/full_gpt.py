@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from minigpt.config import GPTConfig
 from minigpt.course.exercise import Exercise, NothingReturned, close
-from minigpt.model import GPT, parameter_count
+from minigpt.model.gpt import GPT, parameter_count
 
 SIZES = GPTConfig(vocab_size=17, context_length=13, n_layers=3, n_heads=2, d_model=6, d_ff=11)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from minigpt.bpe import Pair
 from minigpt.course.exercise import Exercise
-from minigpt.tokenizer import BPETokenizer
+from minigpt.text.bpe import Pair
+from minigpt.text.tokenizer import BPETokenizer
 
 
 @Exercise

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from minigpt.config import GPTConfig
 from minigpt.course.exercise import Exercise, close
-from minigpt.model import flops_per_token, parameter_count
+from minigpt.model.gpt import flops_per_token, parameter_count
 
 
 @Exercise

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minigpt.config import GPTConfig
-from minigpt.model import flops_per_token
+from minigpt.model.gpt import flops_per_token
 from tests.course.cases import Answers
 
 Network = tuple[list[list[float]], list[float], list[list[float]], list[float]]

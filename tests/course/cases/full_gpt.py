@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from minigpt.config import GPTConfig
-from minigpt.model import GPT, flops_per_token, parameter_count
+from minigpt.model.gpt import GPT, flops_per_token, parameter_count
 from tests.course.cases import Answers
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from minigpt.config import GPTConfig
-from minigpt.gpt2_layout import BLOCK_NAMES, gpt2_names
+from minigpt.weights.gpt2_layout import BLOCK_NAMES, gpt2_names
 from tests.course.cases import Answers
 
 Three = tuple[Tensor, Tensor, Tensor]

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import regex
 
-from minigpt.bpe import Pair
-from minigpt.bpe import merge as merged
-from minigpt.tokenizer import BPETokenizer
+from minigpt.text.bpe import Pair
+from minigpt.text.bpe import merge as merged
+from minigpt.text.tokenizer import BPETokenizer
 from tests.course.cases import Answers
 
 

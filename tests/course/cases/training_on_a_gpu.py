@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from minigpt.config import GPTConfig
-from minigpt.model import flops_per_token, parameter_count
+from minigpt.model.gpt import flops_per_token, parameter_count
 from tests.course.cases import Answers
 
 

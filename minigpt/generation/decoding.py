@@ -1,0 +1,233 @@
+"""Incremental decoding: a prompt is read at once (prefill), then each new token by itself (decode), on a cache."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minigpt.config import InputError
+from minigpt.model.attention import rotate, rotation
+from minigpt.model.gpt import GPT
+from minigpt.model.kv_cache import KVCache
+
+Affine = tuple[Tensor, Tensor | None]  # weight and bias, of a LayerNorm or of what `product` multiplies by
+
+SMALL = 2**16
+"""A weight of fewer numbers is not worth dividing among threads."""
+
+
+def last_logits(model: GPT, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+    """What the model says after the last of ids (B, T): logits (B, V), without dropout."""
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        logits: Tensor = model.output_head(model.hidden_states(ids, cache)[:, -1])
+        return logits
+    finally:
+        if training:
+            model.train()
+
+
+def check_finite(values: Tensor) -> None:
+    """Raise InputError where a model's logits, or what was computed from them, are infinite or not a number."""
+    if not values.isfinite().all():
+        raise InputError("the model's logits are not finite: its training has diverged; use an earlier checkpoint")
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A linear layer, (B, d_in) -> (B, d_out), whole or in parts, for several threads.
+
+    Args:
+        x: (B, d_in).
+        weight: (d_out, d_in), or (parts, d_in, d_out / parts).
+        bias: (d_out,), or (parts, 1, d_out / parts).
+    """
+    if weight.dim() == 2:
+        return F.linear(x, weight, bias)
+    y = x.expand(len(weight), -1, -1)
+    y = torch.bmm(y, weight) if bias is None else torch.baddbmm(bias, y, weight)
+    return y.transpose(0, 1).flatten(1)
+
+
+def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention of one query in each head, q (B, h, 1, head_size), to keys and values (B, h, length, head_size).
+
+    torch's fused function is made for many queries. For several rows on a CPU, batched products take less time; only in
+    float32, because the scores are rounded between them.
+
+    Args:
+        mask: looks only where mask (B, 1, 1, length) is True; None means everywhere.
+
+    Returns:
+        (B, h, 1, head_size).
+    """
+    B, n_heads, _, head_size = q.shape
+    if B == 1 or mask is not None or not q.is_cpu or q.dtype != torch.float32:
+        return F.scaled_dot_product_attention(q, keys, values, mask)
+    q = (q * head_size**-0.5).view(B * n_heads, 1, head_size)
+    weights = torch.bmm(q, keys.flatten(0, 1).transpose(1, 2)).softmax(dim=-1)  # (B h, 1, length)
+    return torch.bmm(weights, values.flatten(0, 1)).view(B, n_heads, 1, head_size)
+
+
+def decode_token(
+    x: Tensor,
+    weights: list[tuple[Affine, Affine, Affine, Affine, Affine, Affine]],
+    head: tuple[Affine, Affine],
+    all_keys: Sequence[Tensor],
+    all_values: Sequence[Tensor],
+    column: Tensor | None,
+    mask: Tensor | None,
+    turn: tuple[Tensor, Tensor] | None,
+) -> Tensor:
+    """`GPT.forward` for one more token of each row, as one plain function.
+
+    Why a second path: each row has its own position and mask here, of which the model's forward pass knows nothing; and
+    with one row on a CPU, calling some sixty modules takes as long as their arithmetic. Tests hold it to the modules.
+
+    Args:
+        x: (B, d_model), the embedded tokens.
+        weights: of each block attention_norm, qkv, output, feed_forward_norm, up, down.
+        head: final_norm and output_head.
+        all_keys: of each block those in the cache, (B, h, length, head_size); they receive the new ones.
+        all_values: as all_keys.
+        column: (1,), where they go; None means into the last column, which takes less time.
+        mask: attention looks at the columns where mask (B, 1, 1, length) is True; None means all.
+        turn: what `rotation` says of the new tokens' places, (B, 1, 1); None where positions are learned.
+
+    Returns:
+        logits (B, V).
+    """
+    B, d_model = x.shape
+    for block, keys, values in zip(weights, all_keys, all_values, strict=True):
+        attention_norm, qkv, output, feed_forward_norm, up, down = block
+        n_heads, head_size = keys.size(1), keys.size(3)
+        y = product(F.layer_norm(x, (d_model,), *attention_norm), *qkv)
+        q, k, v = y.view(B, 3, n_heads, 1, head_size).unbind(1)  # (B, h, 1, head_size)
+        if turn is not None:
+            q, k = rotate(q, turn), rotate(k, turn)
+        for store, new in ((keys, k), (values, v)):
+            if column is None:
+                store.narrow(2, -1, 1).copy_(new)
+            else:
+                store.index_copy_(2, column, new.to(store.dtype))
+        y = attend(q, keys, values, mask)
+        x = x + product(y.reshape(B, d_model), *output)
+        y = product(F.layer_norm(x, (d_model,), *feed_forward_norm), *up)
+        x = x + product(F.gelu(y, approximate="tanh"), *down)
+    final_norm, output_head = head
+    return product(F.layer_norm(x, (d_model,), *final_norm), *output_head)
+
+
+@functools.cache
+def _compiled() -> Callable[..., Tensor]:
+    return torch.compile(decode_token)
+
+
+class Decoding:
+    """Rows of text that grow together, by one token a step.
+
+    Rows end at the same column: a shorter prompt has empty columns on its left (left-padding), so that each step writes
+    one column of the cache for all rows. A row counts positions from its own first token and does not attend to its
+    empty columns, so its logits are those that it would have alone.
+
+    Args:
+        model: without dropout, whatever its training mode.
+        prompts: token ids, each prompt of at least one and at most context_length.
+        num: rows that begin with each prompt: the first `num` rows with the first prompt, and so on.
+        max_new_tokens: how far the rows can grow, in tokens beyond the longest prompt; the context is a limit too.
+        compile: translate the step with torch.compile, which needs a C++ compiler and some seconds.
+    """
+
+    def __init__(
+        self, model: GPT, prompts: list[list[int]], num: int, max_new_tokens: int, *, compile: bool = False
+    ) -> None:
+        config, table = model.config, model.token_embedding.weight
+        self.model, self.prompts, self.num, self.compile = model, prompts, num, compile
+        lengths = [len(prompt) for prompt in prompts for _ in range(num)]
+        self.filled = max(lengths)  # columns
+        # A compiled step has one shape: each other length would take another translation.
+        n_columns = config.context_length if compile else min(self.filled + max_new_tokens, config.context_length)
+        self.cache = KVCache(config, len(lengths), length=n_columns, device=table.device, dtype=table.dtype)
+        self.columns = torch.arange(n_columns, device=table.device)
+        self.padding = self.filled - torch.tensor(lengths, device=table.device)  # (B,): empty columns of each row
+        self.padded = len(set(lengths)) > 1
+        if self.padded or compile:  # a mask gives a column the weight 0, and 0 times what memory held before may be NaN
+            self.cache.keys.zero_()
+            self.cache.values.zero_()
+
+        # A CPU that multiplies few rows waits for the weights. They arrive sooner when stored column by column, and
+        # when each thread has parts of its own: two (measured: better than one or four), and none of a small matrix.
+        # The price is a copy, so only for texts that are worth it and models up to 1 GiB.
+        n_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        on_cpu, threads = table.device.type == "cpu", torch.get_num_threads()
+        copied = on_cpu and max_new_tokens >= 32 and n_bytes <= 2**30
+
+        def linear(module: Any) -> Affine:
+            weight, bias = module.weight, module.bias
+            parts = math.gcd(2 * threads, module.out_features)
+            if parts == 1 or threads == 1 or not on_cpu or weight.numel() < SMALL:
+                return weight.t().contiguous().t() if copied else weight, bias
+            weight = weight.view(parts, -1, module.in_features).transpose(1, 2)
+            return weight.contiguous() if copied else weight, None if bias is None else bias.view(parts, 1, -1)
+
+        def norm(module: Any) -> Affine:
+            return module.weight, module.bias
+
+        blocks: Any = model.blocks
+        self.weights = [
+            (
+                norm(block.attention_norm),
+                linear(block.attention.qkv),
+                linear(block.attention.output),
+                norm(block.feed_forward_norm),
+                linear(block.feed_forward.up),
+                linear(block.feed_forward.down),
+            )
+            for block in blocks
+        ]
+        self.head = norm(model.final_norm), linear(model.output_head)
+        self.keep(list(range(len(lengths))))
+
+    def keep(self, rows: list[int], start: int = 0) -> None:
+        """Go on with these rows, in this order; a row may occur more than once. `start` is as for `KVCache.keep`."""
+        if rows != list(range(len(self.padding))):
+            self.cache.keep(rows, self.filled, start)
+            self.padding = self.padding[rows]
+        # (B, 1, 1, length), for all heads and the one new token
+        self.visible = (self.columns >= self.padding[:, None])[:, None, None]
+
+    def prefill(self) -> Tensor:
+        """Read the prompts; logits (B, V) of each row. Neighbours of equal length are read at once, none padded."""
+        logits, row = [], 0
+        for length, group in groupby(self.prompts, key=len):
+            ids = torch.tensor(list(group), device=self.columns.device)  # (prompts, T)
+            rows = slice(row, row + len(ids) * self.num)
+            logits.append(last_logits(self.model, ids, self.cache.part(rows, self.filled - length)))
+            row = rows.stop
+        return torch.cat(logits).repeat_interleave(self.num, dim=0)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Read one more token of each row, (B, 1); logits (B, V)."""
+        column = self.columns[self.filled : self.filled + 1]  # (1,), made on the device: no wait
+        self.filled += 1
+        positions, turn = column - self.padding, None  # (B,)
+        x = self.model.token_embedding(tokens)[:, 0]  # (B, d_model)
+        if self.model.config.positions == "learned":
+            x = x + self.model.position_embedding(positions)
+        else:
+            turn = rotation(positions[:, None, None], self.model.config.head_size)  # once for all blocks
+        # Each block's part by itself: of a larger tensor, a compiled step would copy the whole to change a column.
+        keys, values = self.cache.keys, self.cache.values  # (n_layers, B, h, length, head_size)
+        if self.compile:  # one shape for all lengths: a step looks at the whole cache, and the mask hides what is empty
+            mask = self.visible & (self.columns <= column)
+            return _compiled()(x, self.weights, self.head, keys.unbind(), values.unbind(), column, mask, turn)
+        end = self.filled
+        keys, values = keys.narrow(3, 0, end), values.narrow(3, 0, end)
+        not_padding = self.visible[..., :end] if self.padded else None
+        return decode_token(x, self.weights, self.head, keys.unbind(), values.unbind(), None, not_padding, turn)

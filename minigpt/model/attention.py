@@ -1,0 +1,119 @@
+"""Attention: as the formula reads, and as it runs."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minigpt.config import GPTConfig
+from minigpt.model.kv_cache import KVCache
+
+
+def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> tuple[Tensor, Tensor]:
+    """softmax(Q K^T / sqrt(d_k)) V, the formula of Vaswani et al. 2017, section 3.2.1.
+
+    Args:
+        q: queries (..., T_q, d_k).
+        k: keys (..., T_k, d_k).
+        v: values (..., T_k, d_v).
+        causal: whether a token must not see later ones (section 3.2.3). The queries are those of the last T_q tokens.
+
+    Returns:
+        the output (..., T_q, d_v), and the weights (..., T_q, T_k): each row is positive and sums to 1.
+    """
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T_q, T_k)
+    if causal:
+        visible = torch.ones_like(scores, dtype=torch.bool).tril(k.size(-2) - q.size(-2))
+        scores = scores.masked_fill(~visible, -math.inf)  # e^-inf = 0: no weight on the future
+    weights = scores.softmax(dim=-1)
+    return weights @ v, weights
+
+
+def rotation(positions: Tensor, d_k: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the angles by which `rotate` turns tokens at these places.
+
+    Args:
+        positions: (T,), or (B, 1, T) if the texts stand at different places.
+        d_k: an even number.
+
+    Returns:
+        two tensors (T, d_k / 2), or (B, 1, T, d_k / 2).
+    """
+    speeds = 10000.0 ** (-torch.arange(0, d_k, 2, device=positions.device) / d_k)  # (d_k / 2,): radians a place
+    angles = positions[..., None] * speeds
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Queries or keys turned by the places of their tokens (RoPE; Su et al. 2021, section 3.2.2).
+
+    Numbers i and i + d_k / 2 are a point in a plane, which turns by an angle that grows with the place. The product of
+    a query and a key then depends on how far apart they stand, and not on where.
+
+    Args:
+        x: (B, h, T, d_k).
+        turn: what `rotation` says of the tokens' places.
+    """
+    cos, sin = turn
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head causal self-attention (Vaswani et al. 2017, section 3.2.2), with torch's fused attention.
+
+    One Linear makes the queries, keys and values of all heads, in GPT-2's order: all queries, all keys, all values.
+    Fused attention never stores the (T, T) weights (Dao et al. 2022); the result is that of the formula above.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_heads = config.n_heads
+        self.dropout = config.dropout
+        self.positions = config.positions
+        self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=config.bias)
+        self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
+
+    def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0, position: int = 0) -> Tensor:
+        """Attend from each of T new tokens to itself and all tokens before it.
+
+        Args:
+            x: (B, T, d_model), the tokens at `position` and after.
+            cache: holds the keys and values of the tokens before `position`, and receives the new ones.
+            layer: which of the cache's layers this is.
+            position: the place of the first token of x in its sequence.
+
+        Returns:
+            (B, T, d_model).
+
+        Raises:
+            InputError: if the tokens do not fit into the cache.
+        """
+        B, T, d_model = x.shape
+        q, k, v = (
+            part.view(B, T, self.n_heads, d_model // self.n_heads).transpose(1, 2)  # (B, h, T, head_size)
+            for part in self.qkv(x).chunk(3, dim=-1)
+        )
+        if self.positions == "rope":
+            turn = rotation(torch.arange(position, position + T, device=x.device), q.size(-1))
+            q, k = rotate(q, turn), rotate(k, turn)
+        if cache is not None:
+            k, v = cache.update(layer, k, v, position)  # (B, h, position + T, head_size)
+        x = self.fused_attention(q, k, v)  # (B, h, T, head_size)
+        x = self.output(x.transpose(1, 2).reshape(B, T, d_model))
+        return x
+
+    def fused_attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """The formula, causal and fused: (B, h, T, head_size), for queries of the last T of the tokens in k and v."""
+        T, T_all = q.size(-2), k.size(-2)
+        dropout = self.dropout if self.training else 0.0
+        causal, mask = T > 1, None  # one new token may see everything
+        if 1 < T < T_all:  # torch's own causal mask would count from the first of all tokens
+            causal, mask = False, torch.ones(T, T_all, dtype=torch.bool, device=q.device).tril(T_all - T)
+        if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+            # On CPUs this one operation takes 3 times as long in bfloat16 as in float32.
+            with torch.autocast("cpu", enabled=False):
+                x = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask, dropout, causal)
+                return x.to(q.dtype)
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout, causal)

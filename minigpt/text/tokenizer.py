@@ -1,0 +1,349 @@
+"""Text to token ids and back: one id per character, or byte-pair encoding (BPE).
+
+The algorithm is in `minigpt.text.bpe`. `BPETokenizer` keeps what was learned, and encodes with tiktoken for speed.
+"""
+
+import functools
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from hashlib import sha1
+from itertools import permutations
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import regex
+import tiktoken
+
+from minigpt.config import InputError
+from minigpt.text.bpe import GPT2_PATTERN, Pair, encode_word, learn_merges, pre_tokenize
+
+END_OF_TEXT = "<|endoftext|>"
+GPT2_FILES = ("vocab.bpe", "encoder.json")
+
+FilePath = str | os.PathLike[str]
+
+
+# What both tokenizers share.
+
+
+def check_text(text: str) -> None:
+    """Refuse half a surrogate pair, which a Python string can hold: it is no character and has no bytes in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as problem:
+        raise InputError(
+            f"the text has half a surrogate pair, {text[problem.start]!a}, at position {problem.start}, which is no "
+            'character. Read the text again with encoding="utf-8", errors="replace".'
+        ) from None
+
+
+def check_ids(ids: Iterable[int], vocab_size: int) -> list[int]:
+    """The ids as a list, all of them in 0 .. vocab_size - 1."""
+    ids = list(ids)
+    for position, i in enumerate(ids):
+        if not 0 <= i < vocab_size:
+            raise InputError(
+                f"token id {i} at position {position} is out of range: this tokenizer has ids 0 to {vocab_size - 1}. "
+                "Decode with the tokenizer that encoded the text."
+            )
+    return ids
+
+
+def number_special_tokens(names: Sequence[str], first_id: int) -> dict[str, int]:
+    """An id for each special token, in their order."""
+    check_text("".join(names))
+    if not all(names):
+        raise InputError("a special token is empty: give it a text that nobody writes by chance, such as <|name|>.")
+    for name, other in permutations(names, 2):
+        if name.startswith(other):  # then a text could be read in two ways
+            raise InputError(f"special token {name!r} starts with special token {other!r}: rename one of them.")
+    return {name: first_id + i for i, name in enumerate(names)}
+
+
+def split_special(text: str, special_tokens: Iterable[str]) -> list[str]:
+    """Cut text at special tokens: ordinary text at the even places of the result, special tokens at the odd ones."""
+    names = "|".join(map(regex.escape, special_tokens))
+    return regex.split(f"({names})", text) if names else [text]
+
+
+def training_parts(texts: str | Iterable[str], special_tokens: Iterable[str]) -> Iterator[str]:
+    """What to learn from: one text or many, without their special tokens."""
+    for text in [texts] if isinstance(texts, str) else texts:
+        check_text(text)
+        yield from split_special(text, special_tokens)[::2]
+
+
+class CharTokenizer:
+    """One id for each distinct character (Unicode code point), in their order; special tokens have the last ids.
+
+    Attributes: `vocab_size`, `characters`, `special_tokens` (name to id), `end_of_text` (id of END_OF_TEXT, or None).
+    """
+
+    def __init__(self, characters: str, special_tokens: Sequence[str] = ()) -> None:
+        check_text(characters)
+        self.characters = characters
+        self._ids = {character: i for i, character in enumerate(characters)}
+        if len(self._ids) < len(characters):
+            raise InputError("a character is listed twice: each has one id. CharTokenizer.train(text) collects them.")
+        self.special_tokens = number_special_tokens(special_tokens, len(characters))
+        self.end_of_text = self.special_tokens.get(END_OF_TEXT)
+        self._tokens = [*characters, *special_tokens]
+        self.vocab_size = len(self._tokens)
+
+    @classmethod
+    def train(cls, texts: str | Iterable[str], special_tokens: Sequence[str] = ()) -> Self:
+        """Collect the characters of one text or many. Raises InputError if there is none."""
+        characters = set[str]().union(*training_parts(texts, special_tokens))
+        if not characters:
+            raise InputError("the training text is empty, so no character gets an id: choose another text.")
+        return cls("".join(sorted(characters)), special_tokens)
+
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """The ids of a text; with `allow_special`, special tokens in it become their ids.
+
+        Raises InputError for a character that the training text did not have.
+        """
+        ids: list[int] = []
+        position = 0
+        for place, part in enumerate(split_special(text, self.special_tokens if allow_special else ())):
+            try:
+                ids += [self.special_tokens[part]] if place % 2 else [self._ids[character] for character in part]
+            except KeyError as problem:
+                unknown = problem.args[0]
+                raise InputError(
+                    f"unknown character {unknown!r} at position {position + part.index(unknown)}: not in the training "
+                    "text. Remove it, train on a text that has it, or use BPETokenizer, which knows every character."
+                ) from None
+            position += len(part)
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids. Raises InputError for an id out of range."""
+        return "".join([self._tokens[i] for i in check_ids(ids, self.vocab_size)])
+
+    def contents(self) -> dict[str, Any]:
+        """What `save` writes."""
+        return {"kind": "char", "special_tokens": self.special_tokens, "characters": self.characters}
+
+    def save(self, path: FilePath) -> None:
+        """Write one JSON file; see `save_tokenizer`."""
+        save_tokenizer(self, path)
+
+    @classmethod
+    def load(cls, path: FilePath) -> Self:
+        """Read and verify what `save` wrote; see `load_tokenizer`."""
+        tokenizer = load_tokenizer(path)
+        if not isinstance(tokenizer, cls):
+            raise InputError(f"{path} holds a {type(tokenizer).__name__}: load_tokenizer(path) reads both kinds.")
+        return tokenizer
+
+
+class BPETokenizer:
+    """Byte-level BPE. Ids 0 to 255 are the bytes, then come the merges as they were learned, then the special tokens.
+
+    It encodes any text (half a surrogate pair is none, see `check_text`), and decode(encode(text)) == text.
+    Attributes: `vocab_size`, `merges` (pair of ids to new id, in order), `special_tokens` (name to id), `end_of_text`
+    (id of END_OF_TEXT, or None), `alphabet` (the bytes in the order of their ids, which in GPT-2 is not their own).
+    """
+
+    def __init__(
+        self, merges: Iterable[Pair], special_tokens: Sequence[str] = (), alphabet: bytes = bytes(range(256))
+    ) -> None:
+        if sorted(alphabet) != list(range(256)):
+            raise InputError("the alphabet of a byte-level tokenizer has each of the 256 bytes once.")
+        self.alphabet = alphabet
+        self._byte_ids = bytes(map(alphabet.index, range(256)))  # for bytes.translate
+        self.merges: dict[Pair, int] = {}
+        self._tokens = [bytes([byte]) for byte in alphabet]
+        for new_id, (left, right) in enumerate(merges, start=256):
+            if not (0 <= left < new_id and 0 <= right < new_id):
+                raise InputError(f"merge of {left} and {right} into {new_id}: it may only use ids 0 to {new_id - 1}.")
+            token = self._tokens[left] + self._tokens[right]
+            # Holds for all merges learned from text. Where it does not, tiktoken, which sees only bytes, would differ.
+            if self._encode_word(token) != [left, right]:
+                raise InputError(f"merge of {left} and {right} into {new_id}: earlier merges never leave these two.")
+            self.merges[left, right] = new_id
+            self._tokens.append(token)
+        self.special_tokens = number_special_tokens(special_tokens, len(self._tokens))
+        self.end_of_text = self.special_tokens.get(END_OF_TEXT)
+        self._tokens += [name.encode() for name in special_tokens]
+        self.vocab_size = len(self._tokens)
+        self._encoding: tiktoken.Encoding | None = None
+
+    @classmethod
+    def train(cls, texts: str | Iterable[str], vocab_size: int, special_tokens: Sequence[str] = (END_OF_TEXT,)) -> Self:
+        """Learn merges from one text or many until there are `vocab_size` ids, bytes and special tokens included.
+
+        A small text may run out of pairs. Then training stops early, and the tokenizer's `vocab_size` is smaller. No
+        merge reaches over the end of a word, a special token or a text. Raises InputError for too small a `vocab_size`.
+        """
+        smallest = 256 + len(number_special_tokens(special_tokens, 256))
+        if vocab_size < smallest:
+            raise InputError(
+                f"vocab_size is {vocab_size}, but bytes and special tokens alone need {smallest}: raise it."
+            )
+        word_counts: Counter[str] = Counter()
+        for part in training_parts(texts, special_tokens):
+            word_counts.update(pre_tokenize(part))
+        return cls(learn_merges(word_counts, vocab_size - smallest), special_tokens)
+
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """The ids of a text, by tiktoken: fast, and the same as `encode_plain`.
+
+        With `allow_special`, special tokens in the text become their ids. Without, they are text like any other: nobody
+        can end a text by typing ``<|endoftext|>``. Raises InputError for half a surrogate pair.
+        """
+        check_text(text)
+        # tiktoken crashes on a million spaces in a row; a run of 100,000 covers at least one of these blocks.
+        if any(text[i : i + 50_000].isspace() for i in range(0, len(text) - 49_999, 50_000)):
+            return self.encode_plain(text, allow_special=allow_special)
+        if allow_special:
+            return self.to_tiktoken().encode(text, allowed_special="all")
+        return self.to_tiktoken().encode_ordinary(text)
+
+    def encode_plain(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """The ids of a text, in plain Python. Arguments and errors as in `encode`."""
+        check_text(text)
+        ids: list[int] = []
+        for place, part in enumerate(split_special(text, self.special_tokens if allow_special else ())):
+            if place % 2:
+                ids.append(self.special_tokens[part])
+            else:
+                words = pre_tokenize(part)
+                ids_of = {word: self._encode_word(word.encode()) for word in set(words)}  # each word once
+                ids += [i for word in words for i in ids_of[word]]
+        return ids
+
+    def _encode_word(self, word: bytes) -> list[int]:
+        return encode_word(word.translate(self._byte_ids), self.merges)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; bytes that are no UTF-8, such as half a character, become U+FFFD. Errors: `decode_bytes`."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes of ids. Raises InputError for an id out of range."""
+        return b"".join([self._tokens[i] for i in check_ids(ids, self.vocab_size)])
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes of one id. Raises InputError if it is out of range."""
+        return self.decode_bytes([token_id])
+
+    def to_tiktoken(self) -> tiktoken.Encoding:
+        """The same tokenizer as an Encoding of tiktoken, which knows a merge by the bytes it makes."""
+        if self._encoding is None:
+            ranks = {token: i for i, token in enumerate(self._tokens[: 256 + len(self.merges)])}
+            self._encoding = tiktoken.Encoding(
+                "minigpt", pat_str=tiktoken_pattern(), mergeable_ranks=ranks, special_tokens=self.special_tokens
+            )
+        return self._encoding
+
+    def contents(self) -> dict[str, Any]:
+        """What `save` writes: of each merge the two ids and, for human readers, the text of the new token."""
+        alphabet = {} if self.alphabet == bytes(range(256)) else {"alphabet": list(self.alphabet)}
+        texts = [token.decode("utf-8", errors="backslashreplace") for token in self._tokens[256:]]
+        merges = [[*pair, text] for pair, text in zip(self.merges, texts, strict=False)]  # special tokens are left over
+        kind = {"kind": "bpe", "pattern": GPT2_PATTERN} | alphabet
+        return kind | {"special_tokens": self.special_tokens, "merges": merges}
+
+    def save(self, path: FilePath) -> None:
+        """Write one JSON file, a line for each merge; see `save_tokenizer`."""
+        save_tokenizer(self, path)
+
+    @classmethod
+    def load(cls, path: FilePath) -> Self:
+        """Read and verify what `save` wrote; see `load_tokenizer`."""
+        tokenizer = load_tokenizer(path)
+        if not isinstance(tokenizer, cls):
+            raise InputError(f"{path} holds a {type(tokenizer).__name__}: load_tokenizer(path) reads both kinds.")
+        return tokenizer
+
+
+def gpt2_tokenizer() -> BPETokenizer:
+    """GPT-2's own tokenizer, with its own ids, from the two files that tiktoken downloads once (1.5 MB).
+
+    tiktoken knows a merge by the bytes that it makes. Which pair it joins is what the earlier merges leave of them.
+
+    Raises InputError when the files are neither in tiktoken's cache nor can be downloaded.
+    """
+    try:
+        encoding = tiktoken.get_encoding("gpt2")
+    except Exception as problem:  # tiktoken lets every kind of network error through
+        environment = map(os.environ.get, ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"))
+        folder = next(filter(None, environment), os.path.join(tempfile.gettempdir(), "data-gym-cache"))
+        urls = [f"https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/{n}" for n in GPT2_FILES]
+        raise InputError(
+            f"GPT-2's tokenizer is not in tiktoken's cache and could not be downloaded ({type(problem).__name__}). Go "
+            "online once, or bring these files; TIKTOKEN_CACHE_DIR names a folder that lasts:"
+            + "".join(f"\n  {url} as {os.path.join(folder, sha1(url.encode()).hexdigest())}" for url in urls)
+        ) from None
+    tokens = [encoding.decode_single_token_bytes(i) for i in range(encoding.eot_token)]
+    alphabet = b"".join(tokens[:256])
+    byte_ids = bytes(map(alphabet.index, range(256)))
+    merges: dict[Pair, int] = {}
+    for new_id, token in enumerate(tokens[256:], start=256):
+        left, right = encode_word(token.translate(byte_ids), merges)
+        merges[left, right] = new_id
+    return BPETokenizer(merges, (END_OF_TEXT,), alphabet)
+
+
+Tokenizer = CharTokenizer | BPETokenizer
+
+
+@functools.cache
+def tiktoken_pattern() -> str:
+    """GPT2_PATTERN with all letters and numbers spelt out: tiktoken and `regex` know different versions of Unicode."""
+    pattern = GPT2_PATTERN
+    every_character = np.arange(0x110000, dtype="<u4").tobytes().decode("utf-32-le", errors="surrogatepass")
+    for kind in (r"\p{L}", r"\p{N}"):
+        ranges = "".join(f"{run[0]}-{run[-1]}" for run in regex.findall(f"{kind}+", every_character))
+        pattern = pattern.replace(kind, f"[{ranges}]")
+    return pattern
+
+
+def save_tokenizer(tokenizer: Tokenizer, path: FilePath) -> None:
+    """Write one readable JSON file, whole or not at all: an earlier file stays until the new one is complete.
+
+    Raises InputError if it cannot be written.
+    """
+    text = json.dumps(tokenizer.contents(), ensure_ascii=False, indent=2)
+    text = regex.sub(r'\[\n +(\d+),\n +(\d+),\n +(".*")\n +\]', r"[\1, \2, \3]", text)  # a line for each merge
+    unfinished = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
+    try:
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        os.replace(unfinished, path)
+    except OSError as problem:
+        raise InputError(f"cannot write {path}: {problem.strerror}. Choose another place.") from problem
+    finally:
+        with suppress(OSError):  # there is half a file after a failure, and none after success
+            unfinished.unlink()
+
+
+def load_tokenizer(path: FilePath) -> Tokenizer:
+    """Read a tokenizer of either kind and verify it.
+
+    Raises InputError if the file is missing, cut short, of no kind we know, or contradicts itself.
+    """
+    try:
+        contents = json.loads(Path(path).read_text(encoding="utf-8"))
+        special_tokens = list(contents["special_tokens"])
+        tokenizer: Tokenizer
+        if contents["kind"] == "char":
+            tokenizer = CharTokenizer(contents["characters"], special_tokens)
+        else:
+            merges = [(left, right) for left, right, _ in contents["merges"]]
+            tokenizer = BPETokenizer(merges, special_tokens, bytes(contents.get("alphabet", range(256))))
+        for key, value in tokenizer.contents().items():  # the ids of special tokens, the texts of merges, the pattern
+            if contents[key] != value:
+                raise InputError(f"its {key!r} is not what the rest of it says")
+    except OSError as problem:
+        raise InputError(f"cannot read the tokenizer {path}: {problem.strerror}. Check the path.") from problem
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        raise InputError(f"{path} is not a tokenizer as minigpt saves it: {problem}. Restore it.") from problem
+    return tokenizer

@@ -1,0 +1,1 @@
+"""A model becomes files and comes back, ours or other people's."""

@@ -1,0 +1,243 @@
+"""Checkpoints: folders that are complete or not there, verified when they are read.
+
+A checkpoint holds `model.safetensors`, `tokenizer.json`, `config.json` and, for a run that goes on,
+`training.safetensors` (the state of the optimisers and of the random generator). `config.json` is written last and
+holds the SHA-256 of the other files and of itself. No pickle anywhere: loading a checkpoint never runs code.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from minigpt.config import GPTConfig, InputError, model_config_from_json, to_json
+from minigpt.model.gpt import GPT, empty_model
+from minigpt.text.tokenizer import Tokenizer, load_tokenizer
+
+FORMAT = 1
+"""Of config.json; to be raised when an older program could not read what a newer one writes."""
+
+BUNDLED = {"storyteller": Path(__file__).parents[1] / "storyteller"}
+"""Models that come with the package."""
+
+
+@dataclass
+class Checkpoint:
+    """What a checkpoint holds, on the CPU."""
+
+    folder: Path
+    model_config: GPTConfig
+    model_state: dict[str, Tensor]
+    tokenizer: Tokenizer
+    step: int
+    run: dict[str, Any]
+    """How the run was set up (data, training config, precision, threads): what resume needs to go on as before."""
+    training: dict[str, Tensor]
+    """Optimiser states and the random generator's; empty for a model that is only to be used."""
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _seal(config: dict[str, Any]) -> str:
+    """SHA-256 of what config.json says, whatever its white space."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Make sure that a file's or folder's content is on the disk, not in a buffer that a power cut would lose."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows cannot open a folder
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows flushes only what it may write
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def save(
+    folder: Path,
+    model: GPT,
+    tokenizer: Tokenizer,
+    *,
+    step: int = 0,
+    run: dict[str, Any] | None = None,
+    training: dict[str, Tensor] | None = None,
+) -> None:
+    """Write a checkpoint so that `folder` holds all of it or, after a crash at any moment, does not exist.
+
+    Raises:
+        InputError: when the disk is full or cannot be written; what was there before is untouched.
+    """
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        if model.config.tie_embeddings:
+            del state["output_head.weight"]  # the same tensor as the token embedding's
+        save_file(state, unfinished / "model.safetensors")
+        if training:
+            save_file(
+                {name: t.detach().cpu().contiguous() for name, t in training.items()},
+                unfinished / "training.safetensors",
+            )
+        tokenizer.save(unfinished / "tokenizer.json")
+        config: dict[str, Any] = {
+            "format": FORMAT,
+            "step": step,
+            "model": to_json(model.config),
+            "run": run or {},
+            "sha256": {file.name: _sha256(file) for file in sorted(unfinished.iterdir())},
+        }
+        config["sha256"]["config.json"] = _seal(config)
+        (unfinished / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+        for file in unfinished.iterdir():
+            _flush(file)
+        if folder.exists():
+            shutil.rmtree(folder)
+        unfinished.rename(folder)
+        _flush(folder.parent)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"the checkpoint {str(folder)!r} could not be written ({error}). Earlier checkpoints are untouched: "
+            "make room, then go on with --resume"
+        ) from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def load(folder: Path) -> Checkpoint:
+    """Read a checkpoint and verify every file.
+
+    Raises:
+        InputError: when a file is missing, truncated or was changed, naming it.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if config["format"] != FORMAT:
+            raise InputError(f"checkpoint {str(folder)!r} has format {config['format']}; this minigpt reads {FORMAT}")
+        expected: dict[str, str] = config["sha256"]
+        found = {"config.json": expected.pop("config.json") == _seal(config)}
+        found |= {name: _sha256(folder / name) == digest for name, digest in expected.items()}
+        for name, is_good in found.items():
+            if not is_good:
+                raise InputError(f"checkpoint {str(folder)!r}: {name} is truncated or was changed since it was written")
+        return Checkpoint(
+            folder=folder,
+            model_config=model_config_from_json(config["model"]),
+            model_state=load_file(folder / "model.safetensors"),
+            tokenizer=load_tokenizer(folder / "tokenizer.json"),
+            step=config["step"],
+            run=config["run"],
+            training=load_file(folder / "training.safetensors") if "training.safetensors" in expected else {},
+        )
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint {str(folder)!r}: {Path(error.filename).name} is missing") from None
+    except OSError as error:
+        raise InputError(f"checkpoint {str(folder)!r} cannot be read ({error})") from None
+    except SafetensorError as error:
+        raise InputError(f"checkpoint {str(folder)!r}: a safetensors file is damaged ({error})") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"checkpoint {str(folder)!r}: config.json is damaged ({error})") from None
+
+
+def checkpoint_folder(run_folder: Path, step: int) -> Path:
+    """Where a run keeps the checkpoint of this step."""
+    return run_folder / "checkpoints" / f"step-{step:08d}"
+
+
+def newest_good(run_folder: Path) -> tuple[Checkpoint, list[str]]:
+    """The newest checkpoint of a run that passes its verification, and what was wrong with the newer ones.
+
+    Raises:
+        InputError: when there is none.
+    """
+    folders = sorted((run_folder / "checkpoints").glob("step-" + "[0-9]" * 8), reverse=True)
+    problems: list[str] = []
+    for folder in folders:
+        try:
+            return load(folder), problems
+        except InputError as error:
+            problems.append(str(error))
+    detail = "".join(f"\n  - {problem}" for problem in problems)
+    raise InputError(f"{str(run_folder)!r} has no checkpoint that can be used{':' if detail else ''}{detail}")
+
+
+def keep_newest(run_folder: Path, count: int, best: int = 0) -> None:
+    """Delete all but the newest `count` checkpoints of a run, and that of step `best`."""
+    for folder in sorted((run_folder / "checkpoints").glob("step-" + "[0-9]" * 8))[:-count]:
+        if folder != checkpoint_folder(run_folder, best):
+            shutil.rmtree(folder)
+
+
+def find(name: str) -> tuple[Checkpoint, list[str]]:
+    """The checkpoint meant by a bundled model's name, a run's folder, or a checkpoint's folder.
+
+    The second value tells what was wrong with newer checkpoints that had to be passed over.
+
+    Raises:
+        InputError: when there is nothing of that name, or nothing that can be used.
+    """
+    folder = BUNDLED.get(name, Path(name))
+    if (folder / "checkpoints").is_dir():
+        return newest_good(folder)
+    if not folder.is_dir():
+        raise InputError(f"there is no model and no folder called {name!r}; bundled models: {', '.join(BUNDLED)}")
+    if not (folder / "config.json").exists() and not (folder / "model.safetensors").exists():
+        raise InputError(f"{name!r} holds neither a checkpoint nor a run; give the folder that --out named")
+    if folder.parent.name == "checkpoints":
+        try:
+            return load(folder), []
+        except InputError as error:
+            good = newest_good(folder.parent.parent)[0].folder
+            raise InputError(f"{error}. The newest good checkpoint of this run is {str(good)!r}") from None
+    return load(folder), []
+
+
+def build_model(checkpoint: Checkpoint) -> GPT:
+    """The model of a checkpoint, in evaluation mode, on the CPU.
+
+    Raises:
+        InputError: when the tensors are not those of the model, naming the first that does not fit.
+    """
+    model = empty_model(checkpoint.model_config)
+    state = dict(checkpoint.model_state)
+    if checkpoint.model_config.tie_embeddings and "token_embedding.weight" in state:
+        state["output_head.weight"] = state["token_embedding.weight"]
+    for name, tensor in model.state_dict().items():
+        if name not in state or state[name].shape != tensor.shape:
+            found = tuple(state[name].shape) if name in state else "missing"
+            raise InputError(
+                f"{str(checkpoint.folder)!r}: tensor {name} is {found}, the config needs {tuple(tensor.shape)}"
+            )
+    if unknown := sorted(state.keys() - model.state_dict().keys()):
+        raise InputError(f"{str(checkpoint.folder)!r}: tensor {unknown[0]} is not of this model")
+    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in state.values()}
+    if len(dtypes) > 1 or not all(tensor.is_floating_point() for tensor in state.values()):
+        raise InputError(f"{str(checkpoint.folder)!r}: its tensors are {', '.join(sorted(dtypes))}, not all float32")
+    model.load_state_dict(state, assign=True)
+    if checkpoint.model_config.tie_embeddings:
+        model.output_head.weight = model.token_embedding.weight
+    return model.eval()
+
+
+def load_model(name: str = "storyteller") -> tuple[GPT, Tokenizer]:
+    """A trained model and its tokenizer: bundled ("storyteller"), or from the folder of a run or a checkpoint.
+
+    Raises:
+        InputError: when there is nothing of that name, or nothing that can be used.
+    """
+    checkpoint, _ = find(name)
+    return build_model(checkpoint), checkpoint.tokenizer

@@ -1,0 +1,212 @@
+"""Decoding with a cache, rows at different positions, against the model that reads each text alone and anew."""
+
+import functools
+import math
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch._dynamo.testing import CompileCounter
+
+from minigpt.config import GPTConfig
+from minigpt.generation import decoding
+from minigpt.generation.decoding import Decoding, attend, last_logits, product
+from minigpt.generation.generate import generate, generate_batch
+from minigpt.model.gpt import GPT
+from minigpt.model.kv_cache import KVCache
+
+CONFIG = GPTConfig(vocab_size=11, context_length=24, n_layers=2, n_heads=2, d_model=8, dropout=0.5)
+SHAPES = [
+    CONFIG,
+    replace(CONFIG, bias=False, tie_embeddings=False, n_heads=4),
+    replace(CONFIG, n_layers=1, n_heads=1, d_ff=5),
+    replace(CONFIG, positions="rope"),
+]
+
+
+def model_of(config: GPTConfig = CONFIG) -> GPT:
+    """Random weights, large enough that every part of the model matters; float64."""
+    torch.manual_seed(1)
+    model = GPT(config).double().eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model
+
+
+def alone(model: GPT, text: list[int]) -> torch.Tensor:
+    """Logits after a text, by the definition: (V,)."""
+    return model(torch.tensor([text]))[0, -1]
+
+
+@given(
+    config=st.sampled_from(SHAPES),
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    num=st.integers(1, 3),
+    max_new_tokens=st.sampled_from([12, 40]),  # below and above where the weights are copied
+    kept=st.lists(st.integers(0, 11), min_size=1, max_size=4),
+    threads=st.sampled_from([1, 2]),  # with two, the weights are in parts
+)
+@settings(max_examples=60)
+def test_every_row_has_the_logits_that_it_has_alone(
+    config: GPTConfig, lengths: list[int], num: int, max_new_tokens: int, kept: list[int], threads: int
+):
+    model = model_of(config)
+    generator = torch.Generator().manual_seed(sum(lengths))
+    prompts = [torch.randint(11, (length,), generator=generator).tolist() for length in lengths]
+    texts = [list(prompt) for prompt in prompts for _ in range(num)]
+    with (
+        torch.inference_mode(),
+        patch.object(torch, "get_num_threads", lambda: threads),
+        patch.object(decoding, "SMALL", 0),
+    ):
+        rows = Decoding(model, prompts, num, max_new_tokens)
+        logits = rows.prefill()
+        for step in range(8):
+            torch.testing.assert_close(logits, torch.stack([alone(model, text) for text in texts]))
+            if step == 4:  # other rows, in another order, some of them twice
+                order = [row % len(texts) for row in kept][: len(texts)]
+                rows.keep(order)
+                texts = [list(texts[row]) for row in order]
+            tokens = torch.randint(11, (len(texts), 1), generator=generator)
+            for text, (token,) in zip(texts, tokens.tolist(), strict=True):
+                text.append(token)
+            logits = rows.step(tokens)
+
+
+def test_a_cache_filled_by_the_model_serves_the_step_and_the_other_way_round():
+    model, text = model_of(), [1, 5, 2, 9, 4, 4, 7]
+    with torch.inference_mode():
+        rows = Decoding(model, [text[:3]], 1, 9)
+        rows.prefill()
+        for token in text[3:6]:
+            rows.step(torch.tensor([[token]]))
+        logits = model(torch.tensor([text[6:]]), rows.cache, 6)
+    torch.testing.assert_close(logits[0, -1], alone(model, text))
+
+
+def test_the_columns_before_start_may_stay_where_they_are():
+    """Rows that share a prompt: only what comes after it is moved."""
+    model, prompt = model_of(), [3, 1, 4]
+    with torch.inference_mode():
+        rows = Decoding(model, [prompt], 3, 9)
+        rows.prefill()
+        rows.step(torch.tensor([[5], [6], [7]]))
+        rows.keep([2, 2, 0], start=3)
+        logits = rows.step(torch.tensor([[8], [9], [10]]))
+    expected = [alone(model, [3, 1, 4, *end]) for end in ([7, 8], [7, 9], [5, 10])]
+    torch.testing.assert_close(logits, torch.stack(expected))
+
+
+def test_the_cache_is_allocated_once_and_no_longer_than_needed():
+    model = model_of()
+    with torch.inference_mode():
+        rows = Decoding(model, [[1, 2, 3], [4]], 2, 5)
+        before = rows.cache.keys.data_ptr()
+        assert rows.cache.keys.shape == (2, 4, 2, 3 + 5, 4)
+        rows.prefill()
+        for _ in range(5):
+            rows.step(torch.ones(4, 1, dtype=torch.long))
+        assert rows.cache.keys.data_ptr() == before
+    assert Decoding(model, [[1] * 20], 1, 99).cache.keys.size(3) == CONFIG.context_length
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_what_was_in_memory_before_never_counts(monkeypatch: pytest.MonkeyPatch, compile: bool):
+    model, texts = model_of(), [[1, 2, 3], [4]]
+    monkeypatch.setattr(torch, "empty", lambda shape, **options: torch.full(shape, torch.nan, **options))
+    monkeypatch.setattr(decoding, "_compiled", lambda: decoding.decode_token)
+    with torch.inference_mode():
+        rows = Decoding(model, texts, 1, 5, compile=compile)
+        rows.prefill()
+        logits = rows.step(torch.tensor([[5], [6]]))
+    torch.testing.assert_close(logits, torch.stack([alone(model, [*text, i]) for i, text in enumerate(texts, start=5)]))
+
+
+@pytest.mark.parametrize("B", [1, 3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_of_single_queries_is_a_weighted_mean_of_values(B: int, masked: bool):
+    torch.manual_seed(0)
+    q, store = torch.randn(B, 2, 1, 4), torch.randn(2, B, 2, 9, 4)
+    keys, values = store[..., :7, :]  # as from a cache that is not full
+    mask = torch.rand(B, 1, 1, 7) < 0.5 if masked else None
+    y = attend(q, keys, values, mask)
+    for row in range(B):
+        columns = range(7) if mask is None else [i for i in range(7) if mask[row, 0, 0, i]]
+        for head in range(2):
+            weights = [math.exp(float(q[row, head, 0] @ keys[row, head, i]) / math.sqrt(4)) for i in columns]
+            mean = sum(w * values[row, head, i] for w, i in zip(weights, columns, strict=True)) / sum(weights)
+            torch.testing.assert_close(y[row, head, 0], mean)
+
+
+@pytest.mark.parametrize(("threads", "shape"), [(1, (24, 8)), (2, (4, 8, 6)), (5, (2, 8, 12)), (7, (2, 8, 12))])
+@pytest.mark.parametrize(("max_new_tokens", "copied"), [(31, False), (32, True)])
+def test_each_thread_has_a_part_of_the_weights_stored_by_column_for_long_texts(
+    max_new_tokens: int, copied: bool, threads: int, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(decoding, "SMALL", 0)
+    model = model_of()
+    original = dict(model.named_parameters())["blocks.0.attention.qkv.weight"]
+    used, _ = Decoding(model, [[1]], 1, max_new_tokens).weights[0][1]
+    assert used.shape == shape
+    in_parts = used if used.dim() == 3 else used.t()[None]  # (parts, d_in, d_out / parts)
+    assert torch.equal(in_parts.transpose(1, 2).reshape(original.shape), original)
+    assert in_parts.is_contiguous() == copied
+    assert (used.data_ptr() == original.data_ptr()) != copied
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_a_product_in_parts_is_the_linear_layer(parts: int, bias: bool):
+    layer = torch.nn.Linear(5, 6, bias=bias, dtype=torch.float64)
+    x = torch.randn(4, 5, dtype=torch.float64)
+    weight = layer.weight.view(parts, -1, 5).transpose(1, 2)
+    torch.testing.assert_close(product(x, weight, layer.bias.view(parts, 1, -1) if bias else None), layer(x))
+    torch.testing.assert_close(product(x, layer.weight, layer.bias), layer(x))
+
+
+def test_last_logits_has_no_dropout_and_leaves_the_training_mode_alone():
+    model, ids = model_of(), torch.tensor([[1, 2, 3], [4, 5, 6]])
+    expected = model(ids)[:, -1]
+    model.train()
+    torch.testing.assert_close(last_logits(model, ids), expected)
+    torch.testing.assert_close(last_logits(model, ids, KVCache(CONFIG, 4, dtype=torch.float64)), expected)
+    assert model.training
+    with pytest.raises(RuntimeError):
+        last_logits(model, ids.float())
+    assert model.training
+
+
+def test_autocast_reaches_the_step():
+    model, text = model_of().float(), [1, 5, 2, 9, 4]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        rows = Decoding(model, [text[:-1]], 1, 9)
+        rows.prefill()
+        logits = rows.step(torch.tensor([text[-1:]]))
+    assert logits.dtype == torch.bfloat16
+    torch.testing.assert_close(logits[0].double(), alone(model.double(), text), rtol=0.1, atol=0.1)
+
+
+def test_the_step_compiles_in_one_piece_and_once_for_all_lengths(monkeypatch: pytest.MonkeyPatch):
+    """torch.compile itself needs a C++ compiler, which a learner may not have: here it only traces."""
+    counter = CompileCounter()
+    compile_as_asked: Any = torch.compile
+    decoding._compiled.cache_clear()
+    monkeypatch.setattr(torch, "compile", functools.partial(compile_as_asked, backend=counter))
+    model, prompts = model_of(), [[1, 2, 3], [4], [5, 6]]
+    options: Any = {"num": 4, "seed": 2, "stop_token": 7, "temperature": 2.0}
+    compiled = generate_batch(model, prompts, 20, compile=True, **options)
+    assert counter.frame_count == 1
+    plain = generate_batch(model, prompts, 20, **options)
+    assert [[s.tokens for s in samples] for samples in compiled] == [[s.tokens for s in samples] for samples in plain]
+    assert len({len(s.tokens) for samples in plain for s in samples}) > 2  # rows do stop at different steps
+    generate_batch(model, [[2, 2], [1], [3]], 9, compile=True, **options)
+    assert counter.frame_count == 1
+    for n in range(1, 12):  # nor once for each number of rows
+        assert generate(model, [1, 2], 5, num=n, seed=n, compile=True) == generate(model, [1, 2], 5, num=n, seed=n)
+    assert counter.frame_count <= 3
+    decoding._compiled.cache_clear()

@@ -1,0 +1,54 @@
+"""The feed-forward network against arithmetic by hand, and one token at a time."""
+
+import math
+
+import pytest
+import torch
+
+from minigpt.config import GPTConfig
+from minigpt.model.feed_forward import FeedForward
+
+
+def gelu(x: float) -> float:
+    """Hendrycks and Gimpel 2016, section 2, the tanh form."""
+    return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def test_by_hand():
+    network = FeedForward(GPTConfig(vocab_size=2, n_heads=1, d_model=2, d_ff=3)).double()
+    with torch.no_grad():
+        network.up.weight.copy_(torch.tensor([[1.0, 0], [0, 1], [1, -1]]))
+        network.up.bias.copy_(torch.tensor([0.0, 1, -2]))
+        network.down.weight.copy_(torch.tensor([[1.0, 2, 3], [0, -1, 1]]))
+        network.down.bias.copy_(torch.tensor([10.0, 20]))
+        output = network(torch.tensor([[[1.0, 2]]], dtype=torch.float64))
+    a, b, c = gelu(1), gelu(3), gelu(-3)  # up: [1, 2 + 1, 1 - 2 - 2]
+    expected = [10 + a + 2 * b + 3 * c, 20 - b + c]
+    torch.testing.assert_close(output, torch.tensor([[expected]], dtype=torch.float64))
+
+
+def test_the_tanh_form_and_not_the_exact_one():
+    network = FeedForward(GPTConfig(vocab_size=2, n_heads=1, d_model=1, d_ff=1)).double()
+    with torch.no_grad():
+        for linear in (network.up, network.down):
+            linear.weight.fill_(1)
+            linear.bias.zero_()
+        output = network(torch.tensor([[[2.0]]], dtype=torch.float64)).item()
+    exact = 2 * 0.5 * (1 + math.erf(2 / math.sqrt(2)))
+    assert output == pytest.approx(gelu(2), abs=1e-12)
+    assert abs(output - exact) > 5e-5
+
+
+def test_every_token_alone():
+    network, x = FeedForward(GPTConfig(vocab_size=2, n_heads=1, d_model=6)).double(), torch.randn(2, 5, 6).double()
+    alone = torch.stack([torch.stack([network(token[None, None])[0, 0] for token in text]) for text in x])
+    torch.testing.assert_close(network(x), alone)
+
+
+@pytest.mark.parametrize(("d_ff", "width"), [(0, 24), (7, 7)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_shapes_of_the_weights(d_ff: int, width: int, bias: bool):
+    network = FeedForward(GPTConfig(vocab_size=2, n_heads=1, d_model=6, d_ff=d_ff, bias=bias))
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    weights = {"up.weight": (width, 6), "down.weight": (6, width)}
+    assert shapes == (weights | {"up.bias": (width,), "down.bias": (6,)} if bias else weights)
