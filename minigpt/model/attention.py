@@ -24,7 +24,8 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool =
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T_q, T_k)
     if causal:
-        visible = torch.ones_like(scores, dtype=torch.bool).tril(k.size(-2) - q.size(-2))
+        T_q, T_k = scores.shape[-2:]
+        visible = scores.new_ones(T_q, T_k, dtype=torch.bool).tril(T_k - T_q)  # one table for all heads
         scores = scores.masked_fill(~visible, -math.inf)  # e^-inf = 0: no weight on the future
     weights = scores.softmax(dim=-1)
     return weights @ v, weights

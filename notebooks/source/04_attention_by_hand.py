@@ -400,7 +400,7 @@ check.dot_product_attention(dot_product_attention)
 
 
 # %% [markdown]
-# Here is the function of `minigpt`. You know all of it but the two lines under `if causal`. They keep a token from
+# Here is the function of `minigpt`. You know all of it but the lines under `if causal`. They keep a token from
 # looking at later ones; lesson 5 is about them, and until we come to a real GPT we leave them switched off.
 
 
@@ -409,7 +409,8 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool =
     """softmax(Q K^T / sqrt(d_k)) V, the formula of Vaswani et al. 2017, section 3.2.1."""
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T_q, T_k)
     if causal:
-        visible = torch.ones_like(scores, dtype=torch.bool).tril(k.size(-2) - q.size(-2))
+        T_q, T_k = scores.shape[-2:]
+        visible = scores.new_ones(T_q, T_k, dtype=torch.bool).tril(T_k - T_q)
         scores = scores.masked_fill(~visible, -math.inf)  # e^-inf = 0: no weight on the future
     weights = scores.softmax(dim=-1)
     return weights @ v, weights
