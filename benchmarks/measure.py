@@ -208,7 +208,7 @@ def machine() -> dict[str, Any]:
     """What the figures depend on. `load` is the number of processes that wanted a core in the minute before."""
     name, flags = platform.processor() or platform.machine(), list[str]()
     with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
         name, flags = said.get("model name", name), [flag for flag in FLAGS if flag in said.get("flags", "").split()]
     versions = {"python": platform.python_version(), "torch": torch.__version__}

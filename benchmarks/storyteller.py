@@ -55,7 +55,7 @@ def machine() -> str:
     """Processor and cores, as far as the system tells."""
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), name)
     return f"{name}, {os.cpu_count()} cores"
 

@@ -161,7 +161,7 @@ def check_losses(losses: dict[str, list[float]]) -> None:
 def peak_memory() -> int:
     """The most bytes of memory that this process has held so far."""
     try:  # getrusage would begin with what the process held that started this one
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     except OSError:
         return runtime.peak_memory(torch.device("cpu")) or 0

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -24,15 +25,15 @@ def pick_device(name: str = "auto") -> torch.device:
     Of several processes on one machine, each takes the GPU of its own number.
 
     Raises:
-        InputError: for a device that this machine or this build of torch does not have.
+        InputError: for a device that this machine or this build of torch does not have, or that lacks float64.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and "LOCAL_RANK" in os.environ:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, ImportError) as error:
+        torch.zeros(1, device=name, dtype=torch.float64).item()  # sums and draws are in it; Apple's mps has none
+    except (RuntimeError, AssertionError, ImportError, TypeError) as error:
         reason = str(error).splitlines()[0].split(". ")[0]
         raise InputError(f"device {name!r} cannot be used here ({reason}); try auto or cpu") from None
     return torch.device(name)
@@ -135,7 +136,7 @@ def peak_memory(device: torch.device) -> int | None:
     except ImportError:  # Windows
         return None
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if os.uname().sysname == "Darwin" else 1024 * used  # macOS counts bytes, Linux kilobytes
+    return used if sys.platform == "darwin" else 1024 * used  # macOS counts bytes, Linux kilobytes
 
 
 def rank() -> int:

@@ -162,6 +162,6 @@ def test_alone_a_process_is_the_first_of_one(monkeypatch: pytest.MonkeyPatch) ->
 def test_each_process_of_a_machine_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "3")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch, "zeros", lambda *size, device: torch.ones(1))
+    monkeypatch.setattr(torch, "zeros", lambda *size, device, dtype: torch.ones(1))
     assert pick_device() == torch.device("cuda:3")
     assert pick_device("cpu") == CPU

@@ -2,13 +2,19 @@
 
 import json
 import shutil
+import sys
 import textwrap
 from typing import Any
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object; letters beyond ASCII stay as they are."""
-    print(json.dumps(value, ensure_ascii=False, indent=1))
+    """Print one JSON object; letters beyond ASCII stay as they are, where the terminal or the file can hold them."""
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a pipe on Windows; half a surrogate pair, too, has no other form
+        text = json.dumps(value, indent=1)
+    print(text)
 
 
 def print_table(rows: dict[str, Any]) -> None:

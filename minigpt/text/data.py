@@ -284,8 +284,13 @@ def prepare_text(spec: dict[str, Any], text: str, vocab_size: int | None) -> Pat
             start = end
         tokenizer.save(unfinished / "tokenizer.json")
         manifest.save(unfinished)
-        if not folder.exists():  # another process may have been faster
+        if not (folder / "manifest.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what somebody left of an earlier one
+        try:
             unfinished.rename(folder)
+        except OSError:
+            if not (folder / "manifest.json").exists():  # else another process was faster
+                raise
     except OSError as error:
         raise InputError(
             f"the tokens of {spec['name']} could not be written to {str(folder)!r} ({error}): make room, or set "

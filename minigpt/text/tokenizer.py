@@ -316,7 +316,7 @@ def save_tokenizer(tokenizer: Tokenizer, path: FilePath) -> None:
     unfinished = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
     try:
         unfinished.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text + "\n", encoding="utf-8")
+        unfinished.write_text(text + "\n", encoding="utf-8", newline="\n")
         os.replace(unfinished, path)
     except OSError as problem:
         raise InputError(f"cannot write {path}: {problem.strerror}. Choose another place.") from problem

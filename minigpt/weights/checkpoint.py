@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,14 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _is_sealed(path: Path, digest: str) -> bool:
+    """Whether a file has this SHA-256; a text with either line end, which Git for Windows turns in a clone."""
+    if path.suffix != ".json":
+        return _sha256(path) == digest
+    text = path.read_bytes().replace(b"\r\n", b"\n")
+    return digest in (hashlib.sha256(each).hexdigest() for each in (text, text.replace(b"\n", b"\r\n")))
+
+
 def _seal(config: dict[str, Any]) -> str:
     """SHA-256 of what config.json says, whatever its white space."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
@@ -62,6 +71,23 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _put_away(folder: Path) -> None:
+    """Delete a checkpoint, or whatever has its name: first by another name, so that nobody ever finds half of it.
+
+    Raises:
+        OSError: when another program has it open, and the system (Windows) does not let it go; then it is untouched.
+    """
+    away = folder.with_name(f"{folder.name}.old")
+    if away.is_dir() and not away.is_symlink():
+        shutil.rmtree(away, ignore_errors=True)  # of a process that was killed here
+    if os.path.lexists(folder):
+        os.replace(folder, away)
+    if away.is_dir() and not away.is_symlink():
+        shutil.rmtree(away, ignore_errors=True)
+    else:
+        away.unlink(missing_ok=True)  # a file or a link that somebody put there
 
 
 def save(
@@ -100,11 +126,10 @@ def save(
             "sha256": {file.name: _sha256(file) for file in sorted(unfinished.iterdir())},
         }
         config["sha256"]["config.json"] = _seal(config)
-        (unfinished / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+        (unfinished / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8", newline="\n")
         for file in unfinished.iterdir():
             _flush(file)
-        if folder.exists():
-            shutil.rmtree(folder)
+        _put_away(folder)
         unfinished.rename(folder)
         _flush(folder.parent)
     except (OSError, SafetensorError) as error:
@@ -128,7 +153,7 @@ def load(folder: Path) -> Checkpoint:
             raise InputError(f"checkpoint {str(folder)!r} has format {config['format']}; this minigpt reads {FORMAT}")
         expected: dict[str, str] = config["sha256"]
         found = {"config.json": expected.pop("config.json") == _seal(config)}
-        found |= {name: _sha256(folder / name) == digest for name, digest in expected.items()}
+        found |= {name: _is_sealed(folder / name, digest) for name, digest in expected.items()}
         for name, is_good in found.items():
             if not is_good:
                 raise InputError(f"checkpoint {str(folder)!r}: {name} is truncated or was changed since it was written")
@@ -176,10 +201,14 @@ def newest_good(run_folder: Path) -> tuple[Checkpoint, list[str]]:
 
 
 def keep_newest(run_folder: Path, count: int, best: int = 0) -> None:
-    """Delete all but the newest `count` checkpoints of a run, and that of step `best`."""
+    """Delete all but the newest `count` checkpoints of a run, and that of step `best`.
+
+    One that another program has open stays for the next time: Windows does not let it go.
+    """
     for folder in sorted((run_folder / "checkpoints").glob("step-" + "[0-9]" * 8))[:-count]:
         if folder != checkpoint_folder(run_folder, best):
-            shutil.rmtree(folder)
+            with suppress(OSError):
+                _put_away(folder)
 
 
 def find(name: str) -> tuple[Checkpoint, list[str]]:
