@@ -30,7 +30,8 @@ def pick_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
+        # Where each process sees its own GPU only, that one has the number 0.
+        name = f"cuda:{int(os.environ['LOCAL_RANK']) % max(1, torch.cuda.device_count())}"
     try:
         torch.zeros(1, device=name, dtype=torch.float64).item()  # sums and draws are in it; Apple's mps has none
     except (RuntimeError, AssertionError, ImportError, TypeError) as error:
@@ -64,13 +65,19 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
     return torch.autocast(device.type, dtype=getattr(torch, precision))
 
 
+def cores() -> int:
+    """Processor cores that this process may use: a batch system or a container may grant fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def fastest_threads(work: Callable[[], object], repeats: int = 3) -> int:
     """The number of CPU threads, of 1, 2, 4, … and all, with which `work` takes the least time.
 
     More is not always faster: small matrices cost more to share than to multiply.
     """
-    cores = os.cpu_count() or 1
-    candidates = sorted({1, cores} | {2**i for i in range(10) if 2**i < cores})
+    candidates = sorted({1, cores()} | {2**i for i in range(10) if 2**i < cores()})
     before = torch.get_num_threads()
     best: dict[int, float] = {}
     for threads in candidates:
@@ -97,6 +104,20 @@ def keep_freed_memory() -> None:
         trim_threshold, mmap_threshold = -1, -3  # their numbers in malloc.h
         mallopt(trim_threshold, 2**30)
         mallopt(mmap_threshold, 2**30)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says that the GPU's memory is used up; cuBLAS, which takes its own, says it in other words."""
+    return isinstance(error, torch.OutOfMemoryError) or "CUBLAS_STATUS_ALLOC_FAILED" in str(error)
+
+
+def compiler_problem(device: torch.device) -> str | None:
+    """Why torch.compile cannot be used here, after a trial of some seconds; None where it works."""
+    try:
+        torch.compile(lambda x: 2 * x + 1)(torch.ones(8, device=device))
+    except Exception as error:  # a missing compiler, Triton, headers: each part of torch says it in its own way
+        return str(error).strip().splitlines()[0]
+    return None
 
 
 def synchronize(device: torch.device) -> None:

@@ -5,7 +5,9 @@ import math
 import torch
 from torch import nn
 
+from minigpt import runtime
 from minigpt.config import TrainConfig
+from minigpt.training.muon import Muon
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -17,7 +19,9 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     ]
 
 
-def make_optimizers(model: nn.Module, config: TrainConfig) -> dict[str, torch.optim.Optimizer]:
+def make_optimizers(
+    model: nn.Module, config: TrainConfig, device: torch.device | str = "cpu"
+) -> dict[str, torch.optim.Optimizer]:
     """The optimisers by name, each with its peak learning rate in `initial_lr`.
 
     AdamW: Kingma and Ba 2015 with decoupled weight decay (Loshchilov and Hutter 2019). Muon (Jordan et al. 2024)
@@ -36,9 +40,8 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> dict[str, torch.op
         "adamw": torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
     }
     if muon:
-        optimizers["muon"] = torch.optim.Muon(
-            muon, lr=config.muon_learning_rate, weight_decay=config.weight_decay, momentum=0.95, nesterov=True
-        )
+        dtype = torch.bfloat16 if runtime.has_bfloat16_units(torch.device(device)) else torch.float32
+        optimizers["muon"] = Muon(muon, config.muon_learning_rate, config.weight_decay, dtype=dtype)
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]

@@ -7,22 +7,15 @@ Several processes (torchrun) compute parts of the same global batch. Every proce
 so the first one alone writes and prints.
 """
 
-import contextlib
-import math
 import os
-import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from minigpt import runtime
@@ -33,14 +26,14 @@ from minigpt.runtime import rank, world_size
 from minigpt.text.data import Data
 from minigpt.training import metrics
 from minigpt.training.metrics import StepResult
-from minigpt.training.optim import learning_rate_at, make_optimizers, set_learning_rate
+from minigpt.training.state import check_same_run, load_optimizer_state, optimizer_state
+from minigpt.training.step import Batch, Stepper
+from minigpt.training.stopping import Stopping
 from minigpt.weights import checkpoint as checkpoints
 
-MAX_SKIPPED = 10
-"""So many steps in a row without a finite gradient end a run."""
-
-AS_SAVED = ("seconds", "loss_scale", "good_steps", "skipped", "best")
-"""Attributes of a trainer that a checkpoint keeps, besides the weights and the optimisers."""
+OF_TRAINER = ("seconds", "best")
+OF_STEPPER = ("loss_scale", "good_steps", "skipped")
+"""Attributes that a checkpoint keeps, besides the weights and the optimisers."""
 
 
 class Trainer:
@@ -93,10 +86,6 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.precision = runtime.pick_precision(config.precision, self.device)
-        # float16 has no numbers below 6e-8, so gradients are taken of a larger loss (Micikevicius et al. 2018, 3.2).
-        self.loss_scale = 2.0**16 if self.precision == "float16" else 1.0
-        self.good_steps = 0  # since that scale last had to be halved
-        self.skipped = 0  # steps in a row
         self.best: dict[str, float] = {}  # step and val_loss of the best validation so far
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
@@ -104,19 +93,11 @@ class Trainer:
             runtime.keep_freed_memory()
         torch.manual_seed(config.seed)
         self.model = GPT(model_config).to(self.device)
-        self.optimizers = make_optimizers(self.model, config)
+        self.stepper = Stepper(self.model, config, self.device, self.precision)
         self.threads = config.threads or self._fastest_threads()
         torch.set_num_threads(self.threads)
-        # What a step calls; it has the model's own parameters.
-        self.network: nn.Module = self.model
-        if config.compile:
-            self.network = torch.compile(self.model)  # type: ignore[assignment]
-        if world_size() > 1:
-            self.network = DistributedDataParallel(self.network)
-        self._ahead: tuple[int, Future[tuple[Tensor, Tensor, int, int]]] | None = None
+        self._ahead: tuple[int, Future[Batch]] | None = None
         self._pool = ThreadPoolExecutor(1)
-        self._stop_signal: int | None = None
-        self._deadline = math.inf
 
     @classmethod
     def resume(
@@ -143,37 +124,21 @@ class Trainer:
         saved, problems = checkpoints.newest_good(out)
         for problem in problems if rank() == 0 else ():
             tqdm.write(f"passed over: {problem}")
-        if not saved.training and saved.step:
-            raise InputError(
-                f"{str(saved.folder)!r} holds a model to use, not a run to resume: it has no optimiser state"
-            )
+        check_same_run(out, saved, data, model_config, config)
         run = saved.run
         config = config or TrainConfig(**run["train"])
-        text = data.spec.get("sha256")
-        moved = {"name": data.spec["name"]} if text and text == run["data"].get("sha256") else {}  # but the same text
-        for what, was, now in (
-            ("data", run["data"] | moved, data.spec),
-            ("model", to_json(saved.model_config), to_json(model_config or saved.model_config)),
-            ("optimizer", {"optimizer": run["train"]["optimizer"]}, {"optimizer": config.optimizer}),
-        ):
-            changed = [f"{k} was {was.get(k)}, now {now.get(k)}" for k in was | now if was.get(k) != now.get(k)]
-            if changed:
-                raise InputError(
-                    f"the run in {str(out)!r} has another {what} ({'; '.join(changed)}): leave those flags out, or "
-                    "choose a new --out without --resume"
-                )
-        if data.tokenizer.contents() != saved.tokenizer.contents():
-            raise InputError(f"the run in {str(out)!r} was trained with another tokenizer: choose a new --out")
         as_before: dict[str, Any] = {"threads": config.threads or run["threads"]}
         if config.precision == "auto":
             as_before["precision"] = run["precision"]
         trainer = cls(saved.model_config, replace(config, **as_before), data, device)
         trainer.out, trainer.config = out, config
         trainer.model.load_state_dict(checkpoints.build_model(saved).state_dict())
-        trainer._load_training_state(saved.training)
+        load_optimizer_state(trainer.stepper.optimizers, saved.training)
+        trainer.stepper.muon_precision = run.get("muon", "bfloat16")  # it was the only one before it was written down
         trainer.step = saved.step
-        for name in AS_SAVED:
-            setattr(trainer, name, run[name])
+        for owner, names in ((trainer, OF_TRAINER), (trainer.stepper, OF_STEPPER)):
+            for name in names:
+                setattr(owner, name, run[name])
         if rank() == 0:
             metrics.Metrics(out).cut(saved.step)
         return trainer
@@ -186,11 +151,14 @@ class Trainer:
         threads = "as asked or as before" if config.threads else "the fastest in a trial"
         if not config.threads and (device.type != "cpu" or world_size() > 1):
             threads = "this process's share of the cores"
+        compiled = "compiled (it pays on a GPU)" if config.compile else "not compiled"
+        if problem := self.stepper.compiler_problem:
+            compiled = f"not compiled, because torch.compile does not work here ({problem})"
         return (
             f"{world_size()} process{'es' * (world_size() > 1)} on {name}; {self.precision} ({asked})"
             f"{' with TF32' * config.tf32}; {self.threads} thread{'s' * (self.threads > 1)} ({threads}); "
-            f"{'compiled (it pays on a GPU)' if config.compile else 'not compiled'}; fused AdamW"
-            f"{' and Muon' * ('muon' in self.optimizers)}; fused attention"
+            f"{compiled}; fused AdamW"
+            f"{' and Muon' * ('muon' in self.stepper.optimizers)}; fused attention"
         )
 
     def train_step(self) -> StepResult:
@@ -200,63 +168,27 @@ class Trainer:
             InputError: when the GPU's memory does not suffice, or training diverges.
         """
         start = time.perf_counter()
-        config = self.config
-        fraction = learning_rate_at(self.step, config)
-        set_learning_rate(self.optimizers, fraction)
-        inputs, targets, n_targets, n_positions = self._batch()
-        try:
-            loss_sum = self._backward(inputs, targets, n_targets)
-        except torch.OutOfMemoryError:
-            rows = inputs.size(0) // config.accumulate
-            smaller = f"--accumulate {2 * config.accumulate} takes {rows // 2} at a time and gives the same gradient"
-            raise InputError(
-                f"{rows} sequences at a time do not fit into the memory of {self.device}: "
-                + (smaller if rows % 2 == 0 else "choose a smaller model, batch_size or context_length")
-            ) from None
-        loss = runtime.sum_over_processes(loss_sum).item()
-        parameters = list(self.model.parameters())
-        if self.loss_scale != 1:
-            torch._foreach_div_([p.grad for p in parameters if p.grad is not None], self.loss_scale)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, config.grad_clip or math.inf).item()
-        updated = math.isfinite(norm) and math.isfinite(loss)  # the same on every process, which all hold the sums
-        for optimizer in self.optimizers.values():
-            if updated:  # otherwise no weight, and so no checkpoint, is ever spoiled
-                optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        batch = self._batch()
+        update = self.stepper(batch, self.step)
         self.step += 1
-        self._count_skipped(updated, loss, norm)
-        runtime.synchronize(self.device)
+        # On a GPU the update may still be running: it is counted in the next step's time.
         seconds = time.perf_counter() - start
         self.seconds += seconds
         peak = runtime.peak_flops(self.device, self.precision)
-        flops = flops_per_token(self.model.config, inputs.size(1)) * n_positions
-        mfu = flops / seconds / (peak * world_size()) if peak else None
-        memory = runtime.peak_memory(self.device)
-        return StepResult(self.step, loss, norm, fraction, n_targets / seconds, self.seconds, mfu, memory, updated)
+        flops = flops_per_token(self.model.config, batch.inputs.size(1)) * batch.n_targets  # padding is no work done
+        return StepResult(
+            step=self.step,
+            loss=update.loss,
+            gradient_norm=update.gradient_norm,
+            learning_rate=update.learning_rate,
+            tokens_per_second=batch.n_targets / seconds,
+            seconds=self.seconds,
+            mfu=flops / seconds / (peak * world_size()) if peak else None,
+            memory=runtime.peak_memory(self.device),
+            updated=update.done,
+        )
 
-    def _backward(self, inputs: Tensor, targets: Tensor, n_targets: int) -> Tensor:
-        """Leave the global batch's gradient in every parameter; return this process's part of the loss."""
-        self.model.train()
-        # Dropout, too, is a function of the step: nothing about it needs to be saved.
-        seeds = np.random.SeedSequence((self.config.seed, self.step, rank())).generate_state(1, np.uint64)
-        torch.manual_seed(int(seeds[0]))
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        parts = self.config.accumulate
-        for part, (x, y) in enumerate(zip(inputs.chunk(parts), targets.chunk(parts), strict=True), start=1):
-            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
-            with contextlib.ExitStack() as stack:
-                if isinstance(self.network, DistributedDataParallel) and part < parts:
-                    stack.enter_context(self.network.no_sync())  # the processes exchange gradients once a step
-                with runtime.autocast(self.device, self.precision):
-                    logits = self.network(x)
-                # Divided by the targets of the whole global batch: the parts' gradients then add up to its gradient.
-                loss = next_token_loss(logits, y, n_targets)
-                # Times the processes, because DistributedDataParallel takes the mean of their gradients.
-                (loss * self.loss_scale * world_size()).backward()
-            loss_sum += loss.detach()
-        return loss_sum
-
-    def _batch(self) -> tuple[Tensor, Tensor, int, int]:
+    def _batch(self) -> Batch:
         """This process's rows of the step's batch; the next batch is made while the step computes."""
         step, batch = self._ahead or (-1, None)
         if batch is None or step != self.step:
@@ -265,32 +197,13 @@ class Trainer:
         self._ahead = (after, self._pool.submit(self._make_batch, after)) if after < self.config.max_steps else None
         return batch.result()
 
-    def _make_batch(self, step: int) -> tuple[Tensor, Tensor, int, int]:
-        """Inputs and targets of this process, and how many targets and positions the global batch has."""
+    def _make_batch(self, step: int) -> Batch:
         inputs, targets = self.data.batch_at(step, self.config.batch_size, self.config.seed)
-        n_targets, n_positions = int((targets != IGNORE).sum()), inputs.numel()
+        n_targets = int((targets != IGNORE).sum())
         inputs, targets = inputs.chunk(world_size())[rank()], targets.chunk(world_size())[rank()]
         if self.device.type == "cuda":  # from pinned memory a copy to the GPU does not wait
             inputs, targets = inputs.pin_memory(), targets.pin_memory()
-        return inputs, targets, n_targets, n_positions
-
-    def _count_skipped(self, updated: bool, loss: float, norm: float) -> None:
-        """Adapt the scale of float16's loss, and give up after too many steps without a finite gradient."""
-        self.skipped = 0 if updated else self.skipped + 1
-        if self.precision == "float16":
-            self.good_steps = self.good_steps + 1 if updated else 0
-            if not updated:
-                self.loss_scale /= 2
-            elif self.good_steps % 2000 == 0:
-                self.loss_scale *= 2
-        if self.skipped == MAX_SKIPPED:
-            first = self.step - MAX_SKIPPED
-            raise InputError(
-                f"training diverged: the loss or the gradient was not finite in steps {first + 1} to {self.step} "
-                f"(batches {first} to {self.step - 1} of seed {self.config.seed}; now loss {loss:.4g}, gradient norm "
-                f"{norm:.4g}), and none of them changed the model. Choose a smaller learning_rate, a longer warm-up or "
-                "another precision; the last checkpoint is sound"
-            )
+        return Batch(inputs, targets, n_targets)
 
     def run(
         self, until: int | None = None, on_step: Callable[[StepResult], None] | None = None, progress: bool = True
@@ -311,12 +224,7 @@ class Trainer:
             InputError: when training diverges, or the disk is full.
         """
         config = self.config
-        self._stop_signal = None
         until = min(until or config.max_steps, config.max_steps)
-        self._deadline = time.monotonic() + 60 * config.max_minutes if config.max_minutes else math.inf
-        handlers = {}
-        if self.out:
-            handlers = {number: signal.signal(number, self._note_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         log = metrics.Metrics(self.out, config.tensorboard) if self.out and rank() == 0 else None
         bar = tqdm(
             total=until, initial=self.step, unit="step", disable=not progress or rank() > 0, dynamic_ncols=True,
@@ -324,14 +232,15 @@ class Trainer:
         )  # fmt: skip
         validation = ""
         stopped = saved = False
-        try:
-            while self.step < until and not (stopped := self._must_stop()):
+        # Without a folder there is nothing to save, so signals do what they always do.
+        with bar, Stopping(self.device, config.max_minutes, signals=self.out is not None) as stopping:
+            while self.step < until and not (stopped := stopping.wished()):
                 result = self.train_step()
                 line: dict[str, Any] = asdict(result)
                 last = self.step == config.max_steps
                 best = False
                 if (config.eval_every and self.step % config.eval_every == 0) or (last and self.out):
-                    line["val_loss"] = mean_loss(self.model, self.data, "val", precision=self.precision)
+                    line["val_loss"] = self._measure()
                     validation = f", validation {line['val_loss']:.4f}"
                     best = not self.best or line["val_loss"] < self.best["val_loss"]
                     if best:
@@ -351,16 +260,20 @@ class Trainer:
                 self.save()
             # Nobody leaves before the first process has written: torchrun stops those who are left.
             runtime.sum_over_processes(torch.zeros((), device=self.device))
-        finally:
-            bar.close()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
         return self.step >= until
 
-    def _must_stop(self) -> bool:
-        """Whether any process got a signal or ran out of time: all must stop at the same step."""
-        wish = self._stop_signal is not None or time.monotonic() > self._deadline
-        return bool(runtime.sum_over_processes(torch.tensor(float(wish), device=self.device)))
+    def _measure(self) -> float:
+        """The loss on the validation split. When it fails, the step that was just taken is not lost."""
+        try:
+            return mean_loss(self.model, self.data, "val", precision=self.precision)
+        except RuntimeError as error:
+            self.save()
+            if not runtime.is_out_of_memory(error):
+                raise
+            raise InputError(
+                f"the validation after step {self.step} does not fit into the memory of {self.device}; the step is "
+                "saved. Free memory there, or go on with --resume --eval-every 0"
+            ) from None
 
     def save(self) -> None:
         """Write a checkpoint of this step; keep the newest two, and the one with the best validation loss."""
@@ -376,46 +289,20 @@ class Trainer:
                 "train": to_json(self.config),
                 "threads": self.threads,
                 "precision": self.precision,
+                "muon": self.stepper.muon_precision,
                 "processes": world_size(),
                 "torch": torch.__version__,
             }
-            | {name: getattr(self, name) for name in AS_SAVED},
-            training=self._training_state(),
+            | {name: getattr(self, name) for name in OF_TRAINER}
+            | {name: getattr(self.stepper, name) for name in OF_STEPPER},
+            training=optimizer_state(self.stepper.optimizers),
         )
         # Two, because a disk may spoil the newest.
         checkpoints.keep_newest(self.out, 2, best=int(self.best.get("step", 0)))
 
-    def _training_state(self) -> dict[str, Tensor]:
-        """What the optimisers remember, as tensors with names."""
-        state: dict[str, Tensor] = {}
-        for name, optimizer in self.optimizers.items():
-            for index, values in optimizer.state_dict()["state"].items():
-                for key, value in values.items():
-                    state[f"{name}.{index}.{key}"] = value
-        return state
-
-    def _load_training_state(self, state: dict[str, Tensor]) -> None:
-        """The reverse of `_training_state`."""
-        for name, optimizer in self.optimizers.items():
-            values: dict[int, dict[str, Tensor]] = {}
-            for key, tensor in state.items():
-                if key.startswith(f"{name}."):
-                    _, index, field = key.split(".", 2)
-                    values.setdefault(int(index), {})[field] = tensor
-            optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
-
-    def _note_signal(self, number: int, frame: FrameType | None) -> None:
-        """Ctrl-C or a polite kill: stop at the next step boundary. Ctrl-C again, when alone: stop at once."""
-        if self._stop_signal == number == signal.SIGINT and world_size() == 1:
-            raise KeyboardInterrupt
-        self._stop_signal = number
-        if rank() == 0:
-            again = " (Ctrl-C again stops at once)" if number == signal.SIGINT and world_size() == 1 else ""
-            tqdm.write(f"stopping after this step, with a checkpoint{again}")
-
     def _fastest_threads(self) -> int:
         """A short trial with this model and one of its batches; on a GPU the CPU's threads hardly matter."""
-        cores = os.cpu_count() or 1
+        cores = runtime.cores()
         if self.device.type != "cpu" or world_size() > 1:  # processes that try at once would disturb each other
             return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         inputs, targets = self.data.batch_at(

@@ -1104,8 +1104,10 @@ class CausalSelfAttention(nn.Module):
     def fused_attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         T, T_all = q.size(-2), k.size(-2)
         dropout = self.dropout if self.training else 0.0
-        causal, mask = T > 1, None  # one new token may see everything
-        if 1 < T < T_all:  # torch's own causal mask would count from the first of all tokens
+        causal, mask = True, None  # set by branches: T > 1 itself would be no plain bool to torch.compile
+        if T == 1:  # one new token may see everything
+            causal = False
+        elif T < T_all:  # torch's own causal mask would count from the first of all tokens
             causal, mask = False, torch.ones(T, T_all, dtype=torch.bool, device=q.device).tril(T_all - T)
         if q.device.type == "cpu" and q.dtype == torch.bfloat16:
             # On CPUs this one operation takes 3 times as long in bfloat16 as in float32.

@@ -538,7 +538,8 @@ class GPT(nn.Module):
             x = x + self.position_embedding(torch.arange(position, position + T, device=ids.device))
         x = self.dropout(x)
         for layer, block in enumerate(self.blocks):
-            x = block(x, cache, layer, position)
+            # Without a cache all blocks are called alike, so that compiled once they serve for all.
+            x = block(x, cache, layer if cache else 0, position)
         x = self.final_norm(x)
         return x
 

@@ -1,0 +1,67 @@
+"""What a checkpoint keeps of a run besides the weights, and whether a run that is resumed is still the same run."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from minigpt.config import GPTConfig, InputError, TrainConfig, to_json
+from minigpt.text.data import Data
+from minigpt.weights.checkpoint import Checkpoint
+
+Optimizers = dict[str, torch.optim.Optimizer]
+
+
+def optimizer_state(optimizers: Optimizers) -> dict[str, Tensor]:
+    """What the optimisers remember, as tensors with names."""
+    return {
+        f"{name}.{index}.{key}": value
+        for name, optimizer in optimizers.items()
+        for index, values in optimizer.state_dict()["state"].items()
+        for key, value in values.items()
+    }
+
+
+def load_optimizer_state(optimizers: Optimizers, state: dict[str, Tensor]) -> None:
+    """The reverse of `optimizer_state`."""
+    for name, optimizer in optimizers.items():
+        values: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in state.items():
+            if key.startswith(f"{name}."):
+                _, index, field = key.split(".", 2)
+                values.setdefault(int(index), {})[field] = tensor
+        optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def check_same_run(
+    out: Path, saved: Checkpoint, data: Data, model: GPTConfig | None, config: TrainConfig | None
+) -> None:
+    """Refuse to go on from a checkpoint with another model, data set, tokenizer or optimiser.
+
+    Raises:
+        InputError: naming what has changed.
+    """
+    if not saved.training and saved.step:
+        raise InputError(f"{str(saved.folder)!r} holds a model to use, not a run to resume: it has no optimiser state")
+    run: dict[str, Any] = saved.run
+    text = data.spec.get("sha256")
+    moved = {"name": data.spec["name"]} if text and text == run["data"].get("sha256") else {}  # but the same text
+    asked = config or TrainConfig(**run["train"])
+    for what, was, now in (
+        ("data", run["data"] | moved, data.spec),
+        ("model", to_json(saved.model_config), to_json(model or saved.model_config)),
+        (
+            "optimizer",
+            {"optimizer": run["train"]["optimizer"]},
+            {"optimizer": asked.optimizer},
+        ),
+    ):
+        changed = [f"{k} was {was.get(k)}, now {now.get(k)}" for k in was | now if was.get(k) != now.get(k)]
+        if changed:
+            raise InputError(
+                f"the run in {str(out)!r} has another {what} ({'; '.join(changed)}): leave those flags out, or "
+                "choose a new --out without --resume"
+            )
+    if data.tokenizer.contents() != saved.tokenizer.contents():
+        raise InputError(f"the run in {str(out)!r} was trained with another tokenizer: choose a new --out")

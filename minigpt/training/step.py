@@ -1,0 +1,183 @@
+"""One step of training: the gradient of a global batch, clipped, and one update of every parameter."""
+
+import contextlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from minigpt import runtime
+from minigpt.config import InputError, TrainConfig
+from minigpt.model.gpt import GPT, next_token_loss
+from minigpt.runtime import rank, world_size
+from minigpt.training.muon import Muon
+from minigpt.training.optim import learning_rate_at, make_optimizers, set_learning_rate
+
+MAX_SKIPPED = 10
+"""So many steps in a row without a finite gradient end a run."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's rows of a global batch, and how large the whole is."""
+
+    inputs: Tensor
+    """(B, T)."""
+    targets: Tensor
+    """(B, T)."""
+    n_targets: int
+    """Targets that count, in the global batch."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a step did."""
+
+    loss: float
+    """Mean over the global batch, before the update."""
+    gradient_norm: float
+    """Before clipping."""
+    learning_rate: float
+    """Fraction of the peak."""
+    done: bool
+    """False when the gradient was not finite, so that nothing changed."""
+
+
+class ModelWithLoss(nn.Module):
+    """The model and its loss as one module: compiled as a whole, it never holds the logits longer than it must."""
+
+    def __init__(self, model: GPT, device: torch.device, precision: runtime.Precision) -> None:
+        super().__init__()
+        self.model, self.device, self.precision = model, device, precision
+        self.loss = next_token_loss
+
+    def forward(self, inputs: Tensor, targets: Tensor, n_targets: Tensor) -> Tensor:
+        """The sum of the losses at `targets` (B, T), divided by n_targets (a scalar): a scalar."""
+        with runtime.autocast(self.device, self.precision):
+            logits = self.model(inputs)
+        return self.loss(logits, targets, n_targets)
+
+
+class Stepper:
+    """Takes the steps of a run. What a checkpoint keeps of it: `optimizers`, `loss_scale`, `good_steps`, `skipped`.
+
+    Args:
+        model: on `device`.
+        config: the recipe.
+        device: where this process computes.
+        precision: of the matrix products.
+    """
+
+    def __init__(self, model: GPT, config: TrainConfig, device: torch.device, precision: runtime.Precision) -> None:
+        self.model, self.config, self.device, self.precision = model, config, device, precision
+        # float16 has no numbers below 6e-8, so gradients are taken of a larger loss (Micikevicius et al. 2018, 3.2).
+        self.loss_scale = 2.0**16 if precision == "float16" else 1.0
+        self.good_steps = 0  # since that scale last had to be halved
+        self.skipped = 0  # steps in a row
+        self.optimizers = make_optimizers(model, config, device)
+        # What a step calls; it has the model's own parameters.
+        network = ModelWithLoss(model, device, precision)
+        # Not every machine has what torch.compile needs, and nobody should lose a run over that.
+        self.compiler_problem = runtime.compiler_problem(device) if config.compile else None
+        compile = config.compile and not self.compiler_problem
+        self.network: nn.Module = self._compiled(network) if compile else network
+        if world_size() > 1:
+            # Views of the buckets: otherwise every gradient is copied once more. A GPT has no buffers to keep alike.
+            self.network = DistributedDataParallel(self.network, gradient_as_bucket_view=True, broadcast_buffers=False)
+
+    def _compiled(self, network: ModelWithLoss) -> nn.Module:
+        """Translated whole; for several processes block by block, so that gradients leave while others are made."""
+        if world_size() == 1:
+            return torch.compile(network)  # type: ignore[return-value]
+        for block in self.model.blocks:
+            block.compile()
+        network.loss = torch.compile(network.loss)
+        return network
+
+    @property
+    def muon_precision(self) -> str | None:
+        """The arithmetic of Muon's orthogonalisation; None without Muon."""
+        muon = self.optimizers.get("muon")
+        return str(muon.dtype).removeprefix("torch.") if isinstance(muon, Muon) else None
+
+    @muon_precision.setter
+    def muon_precision(self, name: str) -> None:
+        if isinstance(muon := self.optimizers.get("muon"), Muon):
+            muon.dtype = getattr(torch, name)
+
+    def __call__(self, batch: Batch, step: int) -> Update:
+        """Take step number `step` (0 is the first).
+
+        Raises:
+            InputError: when the GPU's memory does not suffice, or training diverges.
+        """
+        fraction = learning_rate_at(step, self.config)
+        set_learning_rate(self.optimizers, fraction)
+        try:
+            loss_sum = self.backward(batch, step)
+        except RuntimeError as error:
+            if not runtime.is_out_of_memory(error):
+                raise
+            rows, parts = batch.inputs.size(0) // self.config.accumulate, 2 * self.config.accumulate
+            smaller = f"--accumulate {parts} takes {rows // 2} at a time and gives the same gradient"
+            raise InputError(
+                f"{rows} sequences at a time do not fit into the memory of {self.device}: "
+                + (smaller if rows % 2 == 0 else "choose a smaller model, batch_size or context_length")
+            ) from None
+        parameters = list(self.model.parameters())
+        # DistributedDataParallel takes the mean of the processes' gradients, and the whole's is their sum.
+        if (factor := world_size() / self.loss_scale) != 1:
+            torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.grad_clip or math.inf)
+        # The one time in a step that the processor waits for the GPU.
+        loss, norm = torch.stack([runtime.sum_over_processes(loss_sum), norm.double()]).tolist()
+        done = math.isfinite(norm) and math.isfinite(loss)  # the same on every process, which all hold the sums
+        for optimizer in self.optimizers.values():
+            if done:  # otherwise no weight, and so no checkpoint, is ever spoiled
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self._count_skipped(done, step, loss, norm)
+        return Update(loss, norm, fraction, done)
+
+    def backward(self, batch: Batch, step: int) -> Tensor:
+        """Leave the global batch's gradient in every parameter; return this process's part of the loss, in float64."""
+        self.model.train()
+        # Dropout, too, is a function of the step: nothing about it needs to be saved.
+        seeds = np.random.SeedSequence((self.config.seed, step, rank())).generate_state(1, np.uint64)
+        torch.manual_seed(int(seeds[0]))
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        n_targets = torch.tensor(float(batch.n_targets), device=self.device)  # a plain number would be compiled in
+        parts = self.config.accumulate
+        inputs, targets = batch.inputs.chunk(parts), batch.targets.chunk(parts)
+        for part, (x, y) in enumerate(zip(inputs, targets, strict=True), start=1):
+            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+            with contextlib.ExitStack() as stack:
+                if isinstance(self.network, DistributedDataParallel) and part < parts:
+                    stack.enter_context(self.network.no_sync())  # the processes exchange gradients once a step
+                # Divided by the targets of the whole global batch: the parts' gradients then add up to its gradient.
+                loss = self.network(x, y, n_targets)
+                (loss * self.loss_scale).backward()
+            loss_sum += loss.detach()
+        return loss_sum
+
+    def _count_skipped(self, done: bool, step: int, loss: float, norm: float) -> None:
+        """Adapt the scale of float16's loss, and give up after too many steps without a finite gradient."""
+        # A step that only found the scale too large says nothing about the model.
+        self.skipped = 0 if done else self.skipped + (self.loss_scale <= 1)
+        if self.precision == "float16":
+            self.good_steps = self.good_steps + 1 if done else 0
+            if not done:
+                self.loss_scale /= 2
+            elif self.good_steps % 2000 == 0:
+                self.loss_scale *= 2
+        if self.skipped == MAX_SKIPPED:
+            first = step + 1 - MAX_SKIPPED
+            raise InputError(
+                f"training diverged: the loss or the gradient was not finite in steps {first + 1} to {step + 1} "
+                f"(batches {first} to {step} of seed {self.config.seed}; now loss {loss:.4g}, gradient norm "
+                f"{norm:.4g}), and none of them changed the model. Choose a smaller learning_rate, a longer warm-up or "
+                "another precision; the last checkpoint is sound"
+            )

@@ -1,0 +1,103 @@
+"""One step of training: what is compiled, what is freed, how often the processor waits."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from minigpt.config import GPTConfig, TrainConfig
+from minigpt.model.gpt import GPT
+from minigpt.training.step import Batch, ModelWithLoss, Stepper
+
+SHAPE = GPTConfig(vocab_size=50, context_length=64, n_layers=3, n_heads=2, d_model=16)
+CPU = torch.device("cpu")
+
+
+def batch(rows: int, width: int) -> Batch:
+    ids = torch.randint(SHAPE.vocab_size, (rows, width + 1), generator=torch.Generator().manual_seed(width))
+    return Batch(ids[:, :-1], ids[:, 1:], rows * width)
+
+
+TRACED = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # by torch itself
+
+
+@TRACED
+@pytest.mark.parametrize("positions", ["learned", "rope"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_model_and_loss_are_one_graph_and_two_translations_serve_all_widths(positions: Any, precision: Any) -> None:
+    torch.manual_seed(0)
+    config = GPTConfig(vocab_size=50, context_length=64, n_layers=3, n_heads=2, d_model=16, positions=positions)
+    network = ModelWithLoss(GPT(config), CPU, precision)
+    graphs: list[Any] = []
+    torch._dynamo.reset()
+    compiled = torch.compile(network, backend=lambda graph, _: graphs.append(graph) or graph, fullgraph=True)
+    for width in (40, 33, 51, 29, 64, 2):
+        one = batch(4, width)
+        n = torch.tensor(float(one.n_targets))
+        torch.testing.assert_close(compiled(one.inputs, one.targets, n), network(one.inputs, one.targets, n))
+    assert len(graphs) == 2, "one for the first width, and one for all others"
+
+
+@TRACED
+def test_one_translation_of_a_block_serves_all_blocks() -> None:
+    torch.manual_seed(0)
+    model = GPT(SHAPE)
+    graphs: list[Any] = []
+    torch._dynamo.reset()
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    for block in model.blocks:
+        block.compile(backend=backend, fullgraph=True, dynamic=True)
+    model(batch(2, 9).inputs)
+    assert len(graphs) == 1
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations for which a processor would have to wait for its GPU."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        names = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal.default", "_to_copy_cpu")
+        self.count += any(name in str(func) for name in names)
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_step_waits_once(optimizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stepper = Stepper(GPT(SHAPE), TrainConfig(optimizer=optimizer, accumulate=2, batch_size=4), CPU, "float32")
+    lists: list[Tensor] = []
+    to_list = Tensor.tolist
+    monkeypatch.setattr(Tensor, "tolist", lambda tensor: lists.append(tensor) or to_list(tensor))
+    stepper(batch(4, 8), 0)  # makes the optimisers' state
+    lists.clear()
+    with Waits() as waits:
+        stepper(batch(4, 8), 1)
+    assert waits.count == 0 and len(lists) == 1, "loss and norm together"
+
+
+def test_the_logits_are_gone_before_the_backward_pass() -> None:
+    """The one table that backward needs is the log-softmax's; logits beside it would double the largest tensor."""
+    network = ModelWithLoss(GPT(SHAPE), CPU, "float32")
+    one = batch(4, 16)
+    alive: list[int] = []
+
+    class Tables(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **kwargs or {})
+            if isinstance(out, Tensor) and out.numel() == 4 * 16 * SHAPE.vocab_size and "view" not in str(func):
+                storage = out.untyped_storage()
+                if storage._cdata not in seen:
+                    seen[storage._cdata] = torch.multiprocessing.reductions.StorageWeakRef(storage)
+            return out
+
+    seen: dict[int, Any] = {}
+    with Tables():
+        loss = network(one.inputs, one.targets, torch.tensor(64.0))
+    alive.append(sum(not reference.expired() for reference in seen.values()))
+    assert loss.requires_grad and alive == [1]
