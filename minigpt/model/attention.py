@@ -112,7 +112,7 @@ class CausalSelfAttention(nn.Module):
         causal, mask = True, None  # set by branches: T > 1 itself would be no plain bool to torch.compile
         if T == 1:  # one new token may see everything
             causal = False
-        elif T < T_all:  # torch's own causal mask would count from the first of all tokens
+        elif T_all > T:  # torch's own causal mask would count from the first of all tokens
             causal, mask = False, torch.ones(T, T_all, dtype=torch.bool, device=q.device).tril(T_all - T)
         if q.device.type == "cpu" and q.dtype == torch.bfloat16:
             # On CPUs this one operation takes 3 times as long in bfloat16 as in float32.
