@@ -80,6 +80,11 @@ def with_words(cell: dict[str, Any]) -> dict[str, Any]:
     return cell
 
 
+def page_number(name: str) -> str:
+    """What a page's name begins with, such as 04 or 00b: part of the anchors of its exercises."""
+    return name.partition("_")[0]
+
+
 def lesson(notebook: dict[str, Any], name: str) -> dict[str, Any]:
     """A lesson: how to run it below its header, and each exercise linked with its solution."""
     cells: list[dict[str, Any]] = []
@@ -89,7 +94,7 @@ def lesson(notebook: dict[str, Any], name: str) -> dict[str, Any]:
             text = for_the_site("".join(cell["source"]), depth=1)
             if heading := EXERCISE.search(text):
                 number = int(heading[2])
-                text = text.replace(heading[0], f"(exercise-{name[:2]}-{number})=\n{heading[0]}")
+                text = text.replace(heading[0], f"(exercise-{page_number(name)}-{number})=\n{heading[0]}")
             cell = cell | {"source": text}
         else:
             cell = with_words(cell)
@@ -97,7 +102,7 @@ def lesson(notebook: dict[str, Any], name: str) -> dict[str, Any]:
         if len(cells) == 1:
             cells.append(markdown("how-to-run", HOW_TO_RUN))
         if cell["cell_type"] == "code" and not solved:  # the check follows the stub
-            link = f"[Solution of exercise {number}](#solution-{name[:2]}-{number})"
+            link = f"[Solution of exercise {number}](#solution-{page_number(name)}-{number})"
             cells.append(markdown(f"solution-{number}", link))
             solved = True
         if "exercise" in cell["metadata"].get("tags", []):
@@ -114,7 +119,7 @@ def solutions(notebook: dict[str, Any], name: str, following: str) -> dict[str, 
         if cell["cell_type"] == "markdown":
             text = for_the_site("".join(cell["source"]), depth=2).replace("# Solutions", f"# Solutions: {title[1]}", 1)
             if heading := EXERCISE.search(text):
-                key = f"{name[:2]}-{heading[2]}"
+                key = f"{page_number(name)}-{heading[2]}"
                 back = f"[Back to the exercise](#exercise-{key})"
                 text = text.replace(heading[0], f"(solution-{key})=\n{heading[0]}\n\n{back}")
             cell = cell | {"source": text}

@@ -19,9 +19,10 @@ from notebooks.build import NOTEBOOKS, exercises, read_source, strays, tags, une
 SOURCES = sorted((NOTEBOOKS / "source").glob("*.py"))
 PAGES = [NOTEBOOKS / f"{source.stem}.ipynb" for source in SOURCES]
 SOLUTIONS = [NOTEBOOKS / "solutions" / path.name for path in PAGES]
-START, *LESSONS = PAGES  # the page that says where to begin is no lesson: it teaches nothing about a GPT
+START, APPENDIX, *LESSONS = PAGES  # the first two are no lessons: they teach nothing about a GPT
+TEACHING = [APPENDIX, *LESSONS]
 each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+each_lesson = pytest.mark.parametrize("path", TEACHING, ids=lambda path: path.stem)
 each_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 each_notebook = pytest.mark.parametrize(
     "path", PAGES + SOLUTIONS, ids=lambda path: str(path.relative_to(NOTEBOOKS).with_suffix(""))
@@ -53,20 +54,21 @@ def section(notebook: NotebookNode, title: str) -> str:
 
 def test_the_first_and_the_training_lesson_are_there() -> None:
     assert {"01_next_token_game", "10_training_on_a_cpu"} <= {path.stem for path in LESSONS}
-    assert START.stem == "00_start_here"
+    assert (START.stem, APPENDIX.stem) == ("00_start_here", "00b_torch_and_slopes")
 
 
 def test_every_source_has_its_notebooks_and_every_notebook_its_source() -> None:
     assert not strays()
     assert not [path for path in PAGES + SOLUTIONS if not path.exists()]
-    assert all(re.fullmatch(r"\d\d_[a-z0-9_]+", source.stem) for source in SOURCES)
+    assert all(re.fullmatch(r"\d\db?_[a-z0-9_]+", source.stem) for source in SOURCES)
 
 
 @each_page
 def test_the_header_says_what_for_how_long_after_what_and_where(path: Path) -> None:
     first = read(path).cells[0]
     assert first.cell_type == "markdown"
-    title = "# Start here" if path == START else rf"# Lesson {number(path)} · \S"
+    titles = {START: "# Start here", APPENDIX: r"# Appendix · \S"}
+    title = titles.get(path, rf"# Lesson {number(path)} · \S")
     assert re.match(title, first.source), "the title is «# Lesson 1 · The next-token game»"
     for part in (r"\*\*You will be able to\*\*", r"\*\*Time\*\*.* min", r"\*\*Builds on\*\* \S"):
         assert re.search(part, first.source), f"the header lacks {part}"
@@ -103,20 +105,27 @@ def test_exercises_are_numbered_rated_and_timed(path: Path) -> None:
     matches = [EXERCISE.fullmatch(heading) for heading in headings]
     assert all(matches), f"a heading is «### Exercise 1 · title (★☆☆, 5 min)», not one of {headings}"
     assert [int(match[1]) for match in matches if match] == list(range(1, len(headings) + 1))
-    assert 2 <= len(headings) <= 4 or (path.stem == START.stem and len(headings) == 1), "a lesson has two to four"
+    fewest, most = {START.stem: (1, 1), APPENDIX.stem: (4, 6)}.get(path.stem, (2, 4))
+    assert fewest <= len(headings) <= most, f"{len(headings)} exercises, and {fewest} to {most} are wanted"
 
 
 def test_the_start_page_and_the_readme_have_the_same_map_with_the_times_that_lessons_state() -> None:
-    row = re.compile(r"^\| (\d\d) \| \[.+\]\((?:notebooks/)?(.+)\) \| .+ \| (\d+) min \|$", re.MULTILINE)
+    row = re.compile(r"^\| (\d\db?) \| \[.+\]\((?:notebooks/)?(.+)\) \| .+ \| (\d+) min \|$", re.MULTILINE)
     readme = (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
     start = "\n".join(markdown(read(START)))
-    rows = row.findall(start)
-    assert [line[0].replace("(notebooks/", "(") for line in row.finditer(readme)] == [
-        line[0] for line in row.finditer(start)
+    rows = row.findall(readme)
+    shown, at_start = (
+        [line[0].replace("(notebooks/", "(") for line in row.finditer(text)] for text in (readme, start)
+    )
+    assert at_start in (shown, shown[1:]), "the start page and the README list other lessons"
+    stated = [re.search(r"\*\*Time\*\* (\d+)\b", read(path).cells[0].source) for path in TEACHING]
+    listed = [
+        (path.stem.partition("_")[0], path.name, time[1])
+        for path, time in zip(TEACHING, stated, strict=True)
+        if time
     ]
-    stated = [re.search(r"\*\*Time\*\* (\d+)\b", read(path).cells[0].source) for path in LESSONS]
-    assert rows == [(path.stem[:2], path.name, time[1]) for path, time in zip(LESSONS, stated, strict=True) if time]
-    hours = round(sum(int(minutes) for _, _, minutes in rows) / 60)
+    assert rows == listed
+    hours = round(sum(int(minutes) for _, _, minutes in rows[1:]) / 60)
     assert f"about {hours} hours" in start
 
 
