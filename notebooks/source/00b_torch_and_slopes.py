@@ -66,7 +66,9 @@ assert batch.shape == (2, 3, 2)
 # %%
 print("batch[0]      ", tuple(batch[0].shape))  # the first text
 print("batch[:, -1]  ", tuple(batch[:, -1].shape))  # the last token of each text
-print("batch[:, -1:] ", tuple(batch[:, -1:].shape))  # the same numbers, one dimension more
+print(
+    "batch[:, -1:] ", tuple(batch[:, -1:].shape)
+)  # the same numbers, one dimension more
 print("batch[0, 1, 0]", tuple(batch[0, 1, 0].shape))  # one number, still a tensor
 assert batch[0, 1, 0].item() == nested[0][1][0] == 3  # item() makes a number of Python
 
@@ -75,7 +77,9 @@ assert batch[0, 1, 0].item() == nested[0][1][0] == 3  # item() makes a number of
 # makes a dimension longer, `stack` makes a new one.
 
 # %%
-table = torch.tensor([[0.0, 0.1], [1.0, 1.1], [2.0, 2.1]], dtype=torch.float64)  # (V, d)
+table = torch.tensor(
+    [[0.0, 0.1], [1.0, 1.1], [2.0, 2.1]], dtype=torch.float64
+)  # (V, d)
 ids = torch.tensor([2, 0, 2])  # (T,), whole numbers: torch.int64
 print(table[ids])
 assert table[ids].tolist() == [table[i].tolist() for i in (2, 0, 2)]
@@ -105,7 +109,11 @@ assert x.sum(dim=-1).tolist() == rows  # -1 is the last dimension
 # numbers *along* it sum to 1. `keepdim=True` leaves the dimension there, with length 1. (numpy says `axis` and `keepdims`.)
 
 # %%
-print(tuple(x.sum(dim=1).shape), "and with keepdim", tuple(x.sum(dim=1, keepdim=True).shape))
+print(
+    tuple(x.sum(dim=1).shape),
+    "and with keepdim",
+    tuple(x.sum(dim=1, keepdim=True).shape),
+)
 assert torch.allclose(x.softmax(dim=1).sum(dim=1), torch.ones(2, dtype=torch.float64))
 
 # %% [markdown]
@@ -175,7 +183,9 @@ try:
     x.T.view(6)
 except RuntimeError:
     print("view refuses x.T")
-assert x.T.contiguous().view(6).tolist() == x.T.reshape(6).tolist() == [1, 4, 2, 5, 3, 6]
+assert (
+    x.T.contiguous().view(6).tolist() == x.T.reshape(6).tolist() == [1, 4, 2, 5, 3, 6]
+)
 
 # %% [markdown]
 # ### Exercise 2 · read by columns (★★☆, 4 min)
@@ -202,10 +212,14 @@ check.by_columns(by_columns)
 # fit if they are equal, or if one is 1, or missing: then it is repeated. This is **broadcasting**.
 
 # %%
-bias = torch.tensor([10, 20, 30], dtype=torch.float64)  # (3,) is repeated for each of the 2 rows
+bias = torch.tensor(
+    [10, 20, 30], dtype=torch.float64
+)  # (3,) is repeated for each of the 2 rows
 by_hand = [[x[i, j].item() + bias[j].item() for j in range(3)] for i in range(2)]
 assert (x + bias).tolist() == by_hand
-column = torch.tensor([[100], [200]], dtype=torch.float64)  # (2, 1) is repeated for each of the 3 columns
+column = torch.tensor(
+    [[100], [200]], dtype=torch.float64
+)  # (2, 1) is repeated for each of the 3 columns
 print((x + column).tolist())
 
 # %% [markdown]
@@ -214,7 +228,9 @@ print((x + column).tolist())
 # not been square, torch would have told them:
 
 # %%
-assert torch.equal(second, counts / torch.tensor([[8.0, 4.0], [8.0, 4.0]], dtype=torch.float64))
+assert torch.equal(
+    second, counts / torch.tensor([[8.0, 4.0], [8.0, 4.0]], dtype=torch.float64)
+)
 try:
     x / x.sum(dim=1)  # (2, 3) and (2,): 3 against 2
 except RuntimeError as error:
@@ -231,7 +247,9 @@ except RuntimeError as error:
 # these lists as the *rows* of a matrix W of shape (d_out, d_in).
 
 # %%
-W = torch.tensor([[1, 0], [0, 1], [1, 1], [2, -1]], dtype=torch.float64)  # (d_out, d_in)
+W = torch.tensor(
+    [[1, 0], [0, 1], [1, 1], [2, -1]], dtype=torch.float64
+)  # (d_out, d_in)
 tokens = torch.tensor([[1, 2], [3, 4], [5, 6]], dtype=torch.float64)  # (T, d_in)
 
 
@@ -315,7 +333,9 @@ for row in tiny(ids).tolist():
 
 # %%
 caught: list[Tensor] = []
-handle = tiny.embedding.register_forward_hook(lambda module, inputs, output: caught.append(output))
+handle = tiny.embedding.register_forward_hook(
+    lambda module, inputs, output: caught.append(output)
+)
 tiny(ids)
 handle.remove()
 tiny(ids)  # nobody listens any more
@@ -328,7 +348,9 @@ assert len(caught) == 1 and torch.equal(caught[0], table[ids])
 
 # %%
 for h in (0.1, 0.01, 0.001):
-    print(f"h = {h:<5}: f grows by {(3 + h) ** 2 - 3**2:.6f}, which is {((3 + h) ** 2 - 3**2) / h:.3f} times h")
+    print(
+        f"h = {h:<5}: f grows by {(3 + h) ** 2 - 3**2:.6f}, which is {((3 + h) ** 2 - 3**2) / h:.3f} times h"
+    )
 
 # %% [markdown]
 # On paper: $(3 + h)^2 - 9 = 6h + h^2$, which is $6 + h$ times $h$. As $h$ shrinks, 6 is left. This is the **slope** of $f$
@@ -433,7 +455,10 @@ except OverflowError:
 # %%
 assert math.isclose(nudged_slope(math.exp, 1.5), math.exp(1.5), rel_tol=1e-8)
 assert math.isclose(nudged_slope(math.log, 4.0), 1 / 4, rel_tol=1e-8)
-print(f"ln(1 + x²) at 3: {2 * 3 / (1 + 3**2):.4f}", f"nudged {nudged_slope(lambda x: math.log(1 + x**2), 3.0):.4f}")
+print(
+    f"ln(1 + x²) at 3: {2 * 3 / (1 + 3**2):.4f}",
+    f"nudged {nudged_slope(lambda x: math.log(1 + x**2), 3.0):.4f}",
+)
 
 # %% [markdown]
 # The logarithm to base 2 counts in bits instead of nats: $\log_2 x = \ln x / \ln 2$.
@@ -469,18 +494,28 @@ check.softplus_slope(softplus_slope)
 # $w = 0.8667$, $b = 0.6$.
 
 # %%
-inputs = torch.tensor([[0], [1], [2]], dtype=torch.float64)  # (3, 1): three examples, one number each
+inputs = torch.tensor(
+    [[0], [1], [2]], dtype=torch.float64
+)  # (3, 1): three examples, one number each
 targets = torch.tensor([[1], [3], [5]], dtype=torch.float64)
 line_model = nn.Linear(1, 1).double()
 line_model.load_state_dict({"weight": torch.zeros(1, 1), "bias": torch.zeros(1)})
-optimiser = torch.optim.SGD(line_model.parameters(), lr=0.1)  # subtracts 0.1 times the slope
+optimiser = torch.optim.SGD(
+    line_model.parameters(), lr=0.1
+)  # subtracts 0.1 times the slope
 
-loss = F.mse_loss(line_model(inputs), targets)  # forward: what the model says, and how bad it is
+loss = F.mse_loss(
+    line_model(inputs), targets
+)  # forward: what the model says, and how bad it is
 optimiser.zero_grad()  # forget the slopes of the step before
 loss.backward()  # the slopes of all parameters
 optimiser.step()  # move them
-print(f"loss {loss.item():.4f}, then w = {line_model.weight.item():.4f}, b = {line_model.bias.item():.4f}")
-assert math.isclose(line_model.weight.item(), 0.1 * 26 / 3) and math.isclose(line_model.bias.item(), 0.1 * 6)
+print(
+    f"loss {loss.item():.4f}, then w = {line_model.weight.item():.4f}, b = {line_model.bias.item():.4f}"
+)
+assert math.isclose(line_model.weight.item(), 0.1 * 26 / 3) and math.isclose(
+    line_model.bias.item(), 0.1 * 6
+)
 
 # %% [markdown]
 # These four lines, forward, `zero_grad`, `backward`, `step`, train every model in this course, GPT-2 included. Only the
@@ -493,7 +528,9 @@ for step in range(1, 301):
     loss.backward()
     optimiser.step()
     if step in (1, 10, 100, 300):
-        print(f"{step:>3} more: w = {line_model.weight.item():.4f}, b = {line_model.bias.item():.4f}")
+        print(
+            f"{step:>3} more: w = {line_model.weight.item():.4f}, b = {line_model.bias.item():.4f}"
+        )
 
 # %% [markdown]
 # <div class="alert alert-warning">
@@ -519,13 +556,17 @@ print("the weight has changed:", not torch.equal(weight, line_model.weight))
 
 
 # %% tags=["exercise"]
-def fit_line(x: list[float], y: list[float], steps: int, learning_rate: float) -> tuple[float, float]:
+def fit_line(
+    x: list[float], y: list[float], steps: int, learning_rate: float
+) -> tuple[float, float]:
     """The w and b of wx + b after some steps of gradient descent."""
     ### BEGIN SOLUTION
     w = b = 0.0
     for _ in range(steps):
         errors = [w * x_i + b - y_i for x_i, y_i in zip(x, y, strict=True)]
-        slope_w = sum(2 * error * x_i for error, x_i in zip(errors, x, strict=True)) / len(x)
+        slope_w = sum(
+            2 * error * x_i for error, x_i in zip(errors, x, strict=True)
+        ) / len(x)
         slope_b = sum(2 * error for error in errors) / len(x)
         w, b = w - learning_rate * slope_w, b - learning_rate * slope_b
     return w, b

@@ -41,7 +41,13 @@ class TestLab:
 
         monkeypatch.setattr(subprocess, "call", note)
         monkeypatch.setattr(machine, "_version", lambda package: "4.0")
-        for name in ("00_start_here", "00b_torch_and_slopes", "01_next_token_game", "02_tokenization", "10_training_on_a_cpu"):
+        for name in (
+            "00_start_here",
+            "00b_torch_and_slopes",
+            "01_next_token_game",
+            "02_tokenization",
+            "10_training_on_a_cpu",
+        ):
             (tmp_path / "notebooks").mkdir(exist_ok=True)
             (tmp_path / "notebooks" / f"{name}.ipynb").write_text("{}")
         (tmp_path / "notebooks" / "source").mkdir()
@@ -50,7 +56,8 @@ class TestLab:
 
     @pytest.mark.parametrize(
         ("lesson", "opened"),
-        [(None, "00_start_here"), ("0", "00_start_here"), ("00b", "00b_torch_and_slopes"), ("1", "01_next_token_game"), ("02", "02_tokenization"),
+        [(None, "00_start_here"), ("0", "00_start_here"), ("00b", "00b_torch_and_slopes"),
+         ("1", "01_next_token_game"), ("02", "02_tokenization"),
          ("10", "10_training_on_a_cpu"), ("02_tokenization.ipynb", "02_tokenization"),
          ("notebooks/02_tokenization.ipynb", "02_tokenization"), ("/abs/02_tokenization.ipynb", "02_tokenization")],
     )  # fmt: skip

@@ -114,15 +114,11 @@ def test_the_start_page_and_the_readme_have_the_same_map_with_the_times_that_les
     readme = (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
     start = "\n".join(markdown(read(START)))
     rows = row.findall(readme)
-    shown, at_start = (
-        [line[0].replace("(notebooks/", "(") for line in row.finditer(text)] for text in (readme, start)
-    )
+    shown, at_start = ([line[0].replace("(notebooks/", "(") for line in row.finditer(text)] for text in (readme, start))
     assert at_start in (shown, shown[1:]), "the start page and the README list other lessons"
     stated = [re.search(r"\*\*Time\*\* (\d+)\b", read(path).cells[0].source) for path in TEACHING]
     listed = [
-        (path.stem.partition("_")[0], path.name, time[1])
-        for path, time in zip(TEACHING, stated, strict=True)
-        if time
+        (path.stem.partition("_")[0], path.name, time[1]) for path, time in zip(TEACHING, stated, strict=True) if time
     ]
     assert rows == listed
     hours = round(sum(int(minutes) for _, _, minutes in rows[1:]) / 60)
