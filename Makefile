@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= cpu
 BIN := .venv/bin
 
-.PHONY: lab test test-browser lint lessons figures bench site storyteller
+.PHONY: lab test test-portable test-browser lint lessons figures bench site storyteller
 .DEFAULT_GOAL := lab
 
 # JupyterLab on the page that says where to begin
@@ -15,11 +15,16 @@ test test-browser lessons: export OMP_NUM_THREADS = 1
 test: .venv/.dev lint
 	$(BIN)/python -m pytest -n 2 tests
 	$(BIN)/python notebooks/build.py --check
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 --dist loadfile -n 2 notebooks
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 3600 --dist loadfile -n 2 notebooks
 
 # The same in a real browser, as a learner does it. Needs Chromium: apt-get install chromium
 test-browser: .venv/.dev
 	$(BIN)/python -m pytest -v -n 2 --dist worksteal tests/browser
+
+# Every lesson as other processors would run it, in some hours: noise in the arithmetic, other instruction sets, threads.
+# Some lessons, or some settings: .venv/bin/python -m tests.portable --help
+test-portable: .venv/.dev
+	$(BIN)/python -m tests.portable
 
 lint: .venv/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -172,7 +172,7 @@ def execute(notebook: NotebookNode, path: Path) -> None:
     with tqdm(total=code, desc=str(path.relative_to(NOTEBOOKS.parent)), unit="cell") as bar:
         NotebookClient(
             notebook,
-            timeout=900,
+            timeout=3600,  # for one cell: only a hang reaches it, on a machine busy with other work, too
             kernel_name="python3",
             record_timing=False,
             coalesce_streams=True,
