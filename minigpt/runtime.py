@@ -128,12 +128,17 @@ def synchronize(device: torch.device) -> None:
 
 # Peak arithmetic of matrix products, dense, in FLOP/s, as NVIDIA's data sheets have it.
 _PEAKS: dict[str, dict[Precision, float]] = {
+    "A10": {"bfloat16": 125e12, "float16": 125e12},
     "A100": {"bfloat16": 312e12, "float16": 312e12},
+    "(H100|H200) NVL": {"bfloat16": 835e12, "float16": 835e12},
+    "H100 PCIe": {"bfloat16": 756e12, "float16": 756e12},
     "H100 80GB HBM3": {"bfloat16": 989e12, "float16": 989e12},
     "H200": {"bfloat16": 989e12, "float16": 989e12},
     "L4": {"bfloat16": 121e12, "float16": 121e12},
+    "L40S": {"bfloat16": 362e12, "float16": 362e12},
     "T4": {"float16": 65e12},
-    "V100": {"float16": 125e12},
+    "V100-PCIE": {"float16": 112e12},
+    "V100-SXM2": {"float16": 125e12},
 }
 
 
@@ -145,6 +150,8 @@ def peak_flops(device: torch.device, precision: Precision) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
+    if "MIG" in name:  # a slice of a card, named after the whole
+        return None
     return next((peaks.get(precision) for key, peaks in _PEAKS.items() if re.search(rf"\b{key}\b", name)), None)
 
 
@@ -174,11 +181,11 @@ def world_size() -> int:
 def processes(device: torch.device) -> Iterator[None]:
     """Join the other processes that torchrun has started, for as long as the block lasts; alone, do nothing.
 
-    NCCL connects GPUs, gloo CPUs. A process that waits for a dead one gets an error after ten minutes at the latest;
-    torchrun, which sees the death, stops the others within seconds.
+    NCCL connects GPUs, gloo CPUs. When one dies, torchrun sees it and stops the others within seconds. Without it,
+    gloo raises at once or after ten minutes at the latest; NCCL's watchdog ends the whole process after that time.
 
     Raises:
-        InputError: when the processes lose each other.
+        InputError: when processes connected by gloo lose each other.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
@@ -187,8 +194,11 @@ def processes(device: torch.device) -> Iterator[None]:
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(backend, timeout=timedelta(minutes=10))
+        # With its device known, NCCL connects now, and an error shows here rather than in the first step.
+        known = {"device_id": device} if backend == "nccl" else {}
+        dist.init_process_group(backend, timeout=timedelta(minutes=10), **known)  # type: ignore[arg-type]
         yield
+        dist.destroy_process_group()  # after an error this could wait for the dead; the process ends anyway
     except RuntimeError as error:
         if not any(word in str(error).lower() for word in ("gloo", "nccl", "connection", "timed out", "peer")):
             raise
@@ -196,9 +206,6 @@ def processes(device: torch.device) -> Iterator[None]:
             f"process {os.environ.get('RANK')} lost the others ({str(error).splitlines()[0]}): one of them has died, "
             "and its own message says why. The last checkpoint is sound: go on with --resume"
         ) from None
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
 
 
 def sum_over_processes(values: Tensor) -> Tensor:

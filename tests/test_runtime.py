@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 import torch
 
+from minigpt import runtime
 from minigpt.config import InputError, Precision
 from minigpt.runtime import (
     autocast,
@@ -77,12 +78,31 @@ def test_the_fastest_number_of_threads_wins(monkeypatch: pytest.MonkeyPatch) -> 
         tried.append(torch.get_num_threads())
         now += took[torch.get_num_threads()] + (100 if tried.count(tried[-1]) == 1 else 0)  # a new pool starts slowly
 
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(runtime, "cores", lambda: 6)
     monkeypatch.setattr(time, "perf_counter", lambda: now)
     before = torch.get_num_threads()
     assert fastest_threads(work) == 4
     assert sorted(set(tried)) == [1, 2, 4, 6]
     assert torch.get_num_threads() == before
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch system grants some; where the system cannot tell, all of them count."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {2, 5, 7}, raising=False)
+    assert runtime.cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert runtime.cores() == 12
+
+
+def test_a_compiler_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(function: object) -> object:
+        raise RuntimeError("no compiler\nand much more")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    assert runtime.compiler_problem(CPU) == "no compiler"
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    assert runtime.compiler_problem(CPU) is None
 
 
 def test_waiting_threads_do_not_spin_for_long() -> None:
@@ -136,7 +156,9 @@ def test_the_peak_of_a_device_is_known_or_not_guessed(monkeypatch: pytest.Monkey
     """Dense bfloat16 figures of NVIDIA's data sheets; those for sparse matrices would be twice as large."""
     for name, peak in (
         ("NVIDIA A100-SXM4-80GB", 312e12), ("NVIDIA H100 80GB HBM3", 989e12), ("NVIDIA H200", 989e12),
-        ("NVIDIA L4", 121e12), ("NVIDIA L40S", None), ("NVIDIA H100 PCIe", None), ("Some Other GPU", None),
+        ("NVIDIA L4", 121e12), ("NVIDIA L40S", 362e12), ("NVIDIA H100 PCIe", 756e12), ("NVIDIA H100 NVL", 835e12),
+        ("NVIDIA H200 NVL", 835e12), ("NVIDIA A10", 125e12), ("NVIDIA A10G", None), ("Tesla V100-PCIE-16GB", None),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None), ("NVIDIA H200 MIG 1g.18gb", None), ("Some Other GPU", None),
     ):  # fmt: skip
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, answer=name: answer)
         assert peak_flops(torch.device("cuda"), "bfloat16") == peak, name
@@ -163,5 +185,8 @@ def test_each_process_of_a_machine_takes_its_own_gpu(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LOCAL_RANK", "3")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "zeros", lambda *size, device, dtype: torch.ones(1))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     assert pick_device() == torch.device("cuda:3")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # as where each process sees its own GPU only
+    assert pick_device() == torch.device("cuda:0")
     assert pick_device("cpu") == CPU

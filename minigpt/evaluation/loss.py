@@ -10,9 +10,14 @@ from minigpt.model.gpt import GPT, next_token_loss
 from minigpt.runtime import autocast, rank, sum_over_processes, world_size
 from minigpt.text.data import Data
 
+MOST_LOGITS = 2**28
+"""At once: a gibibyte in float32. 64 rows of GPT-2's context and vocabulary would be 13."""
+
 
 @torch.no_grad()
-def mean_loss(model: GPT, data: Data, split: str, *, batch_size: int = 64, precision: Precision = "float32") -> float:
+def mean_loss(
+    model: GPT, data: Data, split: str, *, batch_size: int | None = None, precision: Precision = "float32"
+) -> float:
     """Mean loss over every token of a split, in nats per token.
 
     A sum over all targets divided by their number: padding does not count, and the batch size makes no difference. Of
@@ -23,6 +28,8 @@ def mean_loss(model: GPT, data: Data, split: str, *, batch_size: int = 64, preci
     """
     was_training = model.training
     model.eval()
+    config = model.config
+    batch_size = batch_size or max(1, min(64, MOST_LOGITS // (config.context_length * config.vocab_size)))
     device = next(model.parameters()).device
     sums = torch.zeros(2, dtype=torch.float64, device=device)  # of the losses, and of how many they are
     for inputs, targets in islice(data.batches(split, batch_size), rank(), None, world_size()):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from minigpt.config import IGNORE
+from minigpt.evaluation import loss as loss_module
 from minigpt.evaluation.loss import bits_per_byte, mean_loss, perplexity
 from minigpt.text.data import TextData
 from minigpt.text.tokenizer import CharTokenizer, Tokenizer
@@ -105,3 +106,17 @@ def test_perplexity_by_hand() -> None:
     assert perplexity(0.0) == 1
     assert perplexity(math.log(10)) == pytest.approx(10)
     assert perplexity(1e4) == math.inf
+
+
+def test_a_large_vocabulary_is_measured_in_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, sizes = TwoTokens(), []
+
+    def batches(split: str, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        sizes.append(batch_size)
+        yield from TwoTokens().batches(split, batch_size)
+
+    monkeypatch.setattr(data, "batches", batches)
+    for most in (2**28, 4 * 7, 3):  # a row has a context of 2 and a vocabulary of 2
+        monkeypatch.setattr(loss_module, "MOST_LOGITS", most)
+        mean_loss(tiny(2, 2), data, "val")
+    assert sizes == [64, 7, 1]

@@ -619,3 +619,17 @@ def test_without_a_compiler_the_run_goes_on_uncompiled(monkeypatch: pytest.Monke
     run = Trainer(shape(), recipe(compile=True), FakeData())
     assert run.train_step().updated
     assert "not compiled, because torch.compile does not work here (no C++ compiler);" in run.choices()
+
+
+def test_a_validation_that_does_not_fit_loses_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **options: Any) -> float:
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)")
+
+    monkeypatch.setattr(trainer, "mean_loss", full)
+    run = Trainer(shape(), recipe(eval_every=3), FakeData(), out=tmp_path)
+    with pytest.raises(InputError, match="validation after step 3 does not fit .* the step is saved"):
+        quiet_run(run)
+    assert checkpoint.newest_good(tmp_path)[0].step == 3
+    monkeypatch.undo()
+    resumed = Trainer.resume(tmp_path, FakeData(), config=recipe(eval_every=0))
+    assert quiet_run(resumed) and [line["step"] for line in read_metrics(tmp_path)] == [1, 2, *range(4, 11)]
