@@ -37,7 +37,12 @@ start_lesson()
 # **Run › Restart Kernel and Run All Cells…** This runs the whole page from top to bottom. In a lesson it takes about a
 # minute; in lesson 10, which trains a model, some minutes.
 #
-# You may change any code and run it again. Nothing can break: `git restore notebooks` brings every page back as it was.
+# You may change any code and run it again. Your changes are saved into the page itself, answers included. If you would like
+# to keep the page as it was, make a copy first: in the list of files on the left, right-click it and choose **Duplicate**.
+#
+# To have one page back as we made it, type in a terminal, in the folder of the course,
+# `git restore notebooks/04_attention_by_hand.ipynb` (here for lesson 4). **This deletes what you wrote on that page, without
+# asking, and nothing brings it back.**
 
 # %% [markdown]
 # ## What this machine can do
@@ -52,7 +57,7 @@ _ = doctor()
 #
 # | line | what it means |
 # | --- | --- |
-# | `device` | `cpu` is enough for every lesson. With a GPU, lesson 11 measures yours, too. |
+# | `device` | `cpu` is enough for every lesson. With a GPU, lesson 11 measures yours, too |
 # | `best threads` | how many CPU threads train a small model fastest here; more are not always faster |
 # | `bfloat16 units` | `yes`: this processor computes on short numbers faster, and training uses that |
 # | `offline: …` | `yes`: works without a network |
@@ -87,13 +92,14 @@ check.mean(mean)
 
 # %% [markdown]
 # Stars say how hard an exercise is, from ★☆☆ to ★★★. A check knows the usual mistakes and answers with a hint, not with
-# the solution. Nothing depends on your answer: later cells use the finished package `minigpt`, so you can skip an exercise
-# and come back. Solutions stand in the folder [solutions](solutions), one page for each lesson.
+# the solution. Nothing depends on your answer, right or wrong: later cells use the finished package `minigpt`, so you can skip
+# an exercise and come back. Solutions stand in the folder [solutions](solutions), one page for each lesson.
 
 # %% [markdown]
 # ## The lessons
 #
-# The course takes about 20 hours. A lesson is one sitting.
+# The course takes about 20 hours. A lesson is one sitting. Where a heading ends in «(optional)», nothing later needs that
+# section, and its minutes are not counted.
 #
 # | | lesson | you will understand | time |
 # | --- | --- | --- | --- |
@@ -112,7 +118,9 @@ check.mean(mean)
 # | 13 | [Generation](13_generation.ipynb) | sampling, the KV cache | 85 min |
 # | 14 | [GPT-2's weights](14_gpt2_weights.ipynb) | load and export them | 80 min |
 #
-# **Where to begin?** With lesson 1, if in doubt. Each lesson stands alone, so you may also
+# **Where to begin?** With lesson 1, if in doubt. If you have never used torch, or slopes and logarithms are long ago, read
+# [Torch and slopes](00b_torch_and_slopes.ipynb) first; each lesson says which of its sections it needs. Each lesson stands
+# alone, so you may also
 #
 # - begin with [lesson 4](04_attention_by_hand.ipynb), if you came for attention,
 # - begin with [lesson 10](10_training_on_a_cpu.ipynb), if you want to train a model today,

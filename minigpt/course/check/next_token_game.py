@@ -12,7 +12,8 @@ Table = dict[str, dict[str, float]]
 def bigram_probabilities(answer: Callable[[list[str]], Table]) -> str | None:
     """For each word that has a successor: the share of each word that follows it."""
     text = "the cat sat . the cat ran . the dog sat ."
-    table = answer(text.split())
+    given = text.split()
+    table = answer(given)
     if "the" not in table:
         return f'In "{text}" the word "the" is followed three times. What are the keys of your table?'
     after = table["the"]
@@ -32,6 +33,9 @@ def bigram_probabilities(answer: Callable[[list[str]], Table]) -> str | None:
         return f'{came} But "the {missing}" stands in the text too. Does your table keep every word that follows?'
     if set(after) == {"cat", "dog"} and close(after["cat"], 2) and close(after["dog"], 1):
         return f"{came} These are counts. What must they be divided by to become shares of one whole?"
+    both = [after["cat"], after["dog"]] if set(after) == {"cat", "dog"} else []
+    if close(both, [2 / 3, 1 / 3], 0.05) and not close(both, [2 / 3, 1 / 3]):
+        return f"{came} That is 2/3 and 1/3 rounded. Who shortened the numbers?"
     total = sum(after.values())
     if not close(total, 1):
         return f'{came} That sums to {total:.4g}, not to 1. How often is "the" followed by anything?'
@@ -44,13 +48,27 @@ def bigram_probabilities(answer: Callable[[list[str]], Table]) -> str | None:
     hint = _difference(table, {"the": {"cat": 2 / 3, "dog": 1 / 3}, "cat": sit, **one_way}, text)
     if hint:
         return hint
+    if given != text.split():
+        return f"The table is right, but the words that came in are {given} afterwards. Can you leave them alone?"
 
     table = answer(["go", "dog", "go", "up"])
     if table.get("up"):
         return f'"go dog go up" ends with "up", yet your table["up"] is {_rounded(table["up"])}. Where is that pair?'
     if "up" in table:
         return 'For "go dog go up" your table has an empty entry "up". Does "up" have a successor?'
-    return _difference(table, {"go": {"dog": 0.5, "up": 0.5}, "dog": {"go": 1.0}}, "go dog go up")
+    hint = _difference(table, {"go": {"dog": 0.5, "up": 0.5}, "dog": {"go": 1.0}}, "go dog go up")
+    if hint:
+        return hint
+    if "The" not in (table := answer(["The", "cat", "and", "the", "dog"])):
+        return (
+            f'For "The cat and the dog" the keys of your table are {sorted(table)}. "The" and "the" are two words here.'
+        )
+    if hint := _difference(answer(["go", "go", "go", "up"]), {"go": {"go": 2 / 3, "up": 1 / 3}}, "go go go up"):
+        return hint
+    for few in ([], ["go"]):
+        if table := answer(list(few)):
+            return f"For the words {few} your table is {table}. How many pairs of neighbours do they have?"
+    return None
 
 
 def _difference(table: Table, expected: Table, text: str) -> str | None:
@@ -70,14 +88,16 @@ def _rounded(shares: dict[str, float]) -> dict[str, float]:
 def draw(answer: Callable[[list[float], float], int]) -> str | None:
     """The position on which u falls when the probabilities lie side by side."""
     line = [0.1, 0.2, 0.6, 0.1]
-    first = answer(line, 0.25)
-    if any(answer(line, 0.25) != first for _ in range(100)):
+    first = answer(line[:], 0.25)
+    if any(answer(line[:], 0.25) != first for _ in range(100)):
         return f"draw({line}, 0.25) gives now this, now that. The random number is drawn already: what is its name?"
     numbers = [0.05, 0.25, 0.5]
-    drawn = [answer(line, u) for u in numbers]
+    drawn = [answer(line[:], u) for u in numbers]
     came = f"For {line} and u = {', '.join(map(str, numbers))} you return {', '.join(map(str, drawn))}."
     if drawn == line[:3]:
         return f"{came} These are probabilities. Which positions do they have in the list?"
+    if drawn == [2, 2, 2] and answer(line[:], 0.95) != 2:
+        return f"{came} Have you changed the order, the largest first? On the line they lie as in the list."
     if drawn == [2, 2, 2]:
         return f"{came} That is the most probable position, whatever u is. What should u decide?"
     if drawn == [3, 3, 3]:
@@ -88,13 +108,27 @@ def draw(answer: Callable[[list[float], float], int]) -> str | None:
         return f"{came} All are one place off. Which position has the first of the probabilities?"
     if drawn != [0, 1, 2]:
         return f"{came} Draw the line on paper: from where to where does each probability reach?"
-    if answer(line, 0.4) == 1:
+    if answer(line[:], 0.4) == 1:
         return f"For {line} and u = 0.4 you return 1. Have the four probabilities the same length on the line?"
     for u, position in ((0.1, 0), (0.2, 1), (0.6, 1), (0.95, 2)):
         if (drawn_there := answer([0.2, 0.5, 0.3], u)) != position:
             border = "That is a border: to which side does it belong?"
             question = border if u == 0.2 else "From where to where does each probability reach?"
             return f"For [0.2, 0.5, 0.3] and u = {u} you return {drawn_there}. {question}"
+
+    if (drawn_there := answer([0.5, 0.0, 0.5], 0.5)) != 2:
+        return (
+            f"For [0.5, 0.0, 0.5] and u = 0.5 you return {drawn_there}. The second has no length at all: can anything "
+            "fall on it?"
+        )
+    if (drawn_there := answer([0.001] * 1000, 0.4565)) != 456:
+        return f"For 1,000 probabilities of 0.001 and u = 0.4565 you return {drawn_there} instead of 456."
+    if answer([1.0], 0.5) != 0:
+        return f"For [1.0] and u = 0.5 you return {answer([1.0], 0.5)}. There is one position only."
+    given = [0.2, 0.5, 0.3]
+    answer(given, 0.95)
+    if given != [0.2, 0.5, 0.3]:
+        return f"The draw is right, but the list [0.2, 0.5, 0.3] is {given} afterwards. Can you leave it alone?"
 
     u = math.nextafter(1, 0)  # as large as u can get, and just what ten times 0.1 sum to
     try:
@@ -139,6 +173,20 @@ def perplexity_of(answer: Callable[[list[float]], float]) -> str | None:
     for probabilities, expected in (([0.5, 0.25, 0.125], 4), ([0.25], 4), ([1.0, 1.0], 1)):
         if not close(got := float(answer(probabilities)), expected, 1e-5):
             return f"Right for two probabilities. For {probabilities} you return {got:.4g} instead of {expected}."
+    got = float(answer([0.5, 0.5, 0.125]))
+    came = f"Right so far. For [0.5, 0.5, 0.125] you return {got:.6g}."
+    if close(got, 2):
+        return f"{came} That is the cost in the middle, the median. The loss is the mean of all three costs."
+    if close(got, 4, 1e-5):
+        return f"{came} The probability 0.5 stands there twice. How often do you count it?"
+    if close(got, 2 ** (5 / 3), 1e-2) and not close(got, 2 ** (5 / 3), 1e-5):
+        return f"{came} That is {2 ** (5 / 3):.6f} rounded. Who shortened it?"
+    if not close(got, 2 ** (5 / 3), 1e-5):
+        return f"{came} The costs are ln 2, ln 2 and ln 8. What is their mean?"
+    given = [0.5, 0.125, 0.25]
+    answer(given)
+    if given != [0.5, 0.125, 0.25]:
+        return f"The result is right, but the list [0.5, 0.125, 0.25] is {given} afterwards. Can you leave it alone?"
 
     try:
         got = float(answer([0.01] * 10_000))

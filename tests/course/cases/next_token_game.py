@@ -243,6 +243,78 @@ def weighed_by_p(probabilities: list[float]) -> float:
     return math.exp(-sum(p * math.log(p) for p in probabilities))
 
 
+def rounded_shares(words: list[str]) -> Table:
+    return {
+        word: {following: round(share, 2) for following, share in after.items()}
+        for word, after in shares(list(pairwise(words))).items()
+    }
+
+
+def eats_the_words(words: list[str]) -> Table:
+    table = share_by_share(words)
+    words.pop()
+    return table
+
+
+def in_small_letters(words: list[str]) -> Table:
+    return shares(list(pairwise([word.lower() for word in words])))
+
+
+def next_other_word(words: list[str]) -> Table:
+    return shares([(a, b) for a, b in pairwise(words) if a != b])
+
+
+def one_pair_at_least(words: list[str]) -> Table:
+    return shares(list(pairwise(words))) if len(words) > 1 else {word: {} for word in words}
+
+
+def largest_first(probabilities: list[float], u: float) -> int:
+    order = sorted(range(len(probabilities)), key=lambda i: -probabilities[i])
+    return order[by_bisection([probabilities[i] for i in order], u)]
+
+
+def running_sum_in_place(probabilities: list[float], u: float) -> int:
+    for i in range(1, len(probabilities)):
+        probabilities[i] += probabilities[i - 1]
+    return min(sum(u >= end for end in probabilities), len(probabilities) - 1)
+
+
+def onto_the_empty_one(probabilities: list[float], u: float) -> int:
+    if 0.0 in probabilities:
+        return probabilities.index(0.0)
+    return by_bisection(probabilities, u)
+
+
+def in_hundredths(probabilities: list[float], u: float) -> int:
+    line = [i for i, p in enumerate(probabilities) for _ in range(round(100 * p))]
+    if not line:
+        return 0
+    return line[int(u * len(line))] if u < 0.9999 else len(probabilities) - 1
+
+
+def by_the_median(probabilities: list[float]) -> float:
+    return math.exp(float(np.median([-math.log(p) for p in probabilities])))
+
+
+def each_probability_once(probabilities: list[float]) -> float:
+    return mean_of_logs(sorted(set(probabilities)))
+
+
+def mean_of_logs(probabilities: list[float]) -> float:
+    return math.exp(mean_cost(probabilities))
+
+
+def rounded_perplexity(probabilities: list[float]) -> float:
+    return round(mean_of_logs(probabilities), 2)
+
+
+def eats_the_probabilities(probabilities: list[float]) -> float:
+    n, cost = len(probabilities), 0.0
+    while probabilities:
+        cost -= math.log(probabilities.pop())
+    return math.exp(cost / n)
+
+
 ANSWERS = {
     "bigram_probabilities": Answers(
         right=[share_by_share, by_a_matrix],
@@ -263,6 +335,11 @@ ANSWERS = {
             lists_of_followers: "It should be a dict",
             rounded_down: "What does 2 // 3 give",
             two_words_on: """your table["the"] is {'sat'""",
+            rounded_shares: "Who shortened the numbers?",
+            eats_the_words: "Can you leave them alone?",
+            in_small_letters: "two words here",
+            next_other_word: """your table["go"] is {'up': 1.0}""",
+            one_pair_at_least: "How many pairs of neighbours",
         },
     ),
     "draw": Answers(
@@ -278,6 +355,10 @@ ANSWERS = {
             the_probability_itself: "These are probabilities",
             sorted_first: "Draw the line on paper",
             equal_pieces: "the same length on the line?",
+            largest_first: "the largest first?",
+            running_sum_in_place: "Can you leave it alone?",
+            onto_the_empty_one: "can anything fall on it?",
+            in_hundredths: "instead of 456",
         },
     ),
     "perplexity_of": Answers(
@@ -293,6 +374,10 @@ ANSWERS = {
             root_of_the_product: "10,000 probabilities of 0.01 your function stops with ZeroDivisionError",
             always_halved: "Right for two probabilities",
             weighed_by_p: "as in an entropy",
+            by_the_median: "the median",
+            each_probability_once: "How often do you count it?",
+            rounded_perplexity: "Who shortened it?",
+            eats_the_probabilities: "Can you leave it alone?",
         },
     ),
 }

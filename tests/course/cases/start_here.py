@@ -42,9 +42,36 @@ def forgotten(values: list[float]) -> float:  # type: ignore[return]
     sum(values) / len(values)
 
 
+def by_statistics(values: list[float]) -> float:
+    return statistics.fmean(values)
+
+
+def whole_numbers(values: list[float]) -> float:
+    return sum(values) // len(values)
+
+
+def rounded(values: list[float]) -> float:
+    return round(sum(values) / len(values), 1)
+
+
+def each_value_once(values: list[float]) -> float:
+    return sum(set(values)) / len(set(values))
+
+
+def eats_the_list(values: list[float]) -> float:
+    n, rest = len(values), 0.0
+    while values:
+        rest += values.pop()
+    return rest / n
+
+
+def absolute(values: list[float]) -> float:
+    return sum(map(abs, values)) / len(values)
+
+
 ANSWERS = {
     "mean": Answers(
-        right=[by_numpy, number_by_number],
+        right=[by_numpy, number_by_number, by_statistics],
         wrong={
             total: "That is their sum",
             middle: "the median",
@@ -52,6 +79,11 @@ ANSWERS = {
             smallest: "On paper",
             three_only: "right for three numbers",
             forgotten: "returns None",
+            whole_numbers: "What does 3 // 2 give",
+            rounded: "you return 1.6 instead of 1.65",
+            absolute: "you return 2.05 instead of 1.65",
+            each_value_once: "How often do you count it?",
+            eats_the_list: "Can you leave it alone?",
         },
     ),
 }
