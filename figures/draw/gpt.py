@@ -42,12 +42,12 @@ class Example:
 
 @cache
 def example() -> Example:
-    """The first sentence of a story, and the five most probable next tokens: in whole percent, the same everywhere."""
+    """The first sentence of a story, and the five most probable next tokens: in whole percent."""
     model, tokenizer = load_model("storyteller")
     sentence, stop, rest = story_at("val", 0).text.partition(".")
     ids = tokenizer.encode(sentence + stop)
     with torch.inference_mode():  # in training, too, a story comes after an end of text
-        probabilities = model(torch.tensor([[tokenizer.end_of_text, *ids]]))[0, -1].softmax(dim=-1)
+        probabilities = model.double()(torch.tensor([[tokenizer.end_of_text, *ids]]))[0, -1].softmax(dim=-1)
 
     def name(token: int) -> str:
         return tokenizer.decode([token]).replace(" ", "␣")

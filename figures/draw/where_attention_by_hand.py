@@ -24,7 +24,7 @@ def draw() -> Figure:
     for start, end in ((3.75, 3.47), (4.95, 5.23)):  # between the boxes above
         path(axes, (start, 1.32), (end, top), colour=BLUE, linestyle=":")
 
-    output, weights = scaled_dot_product_attention(Q, K, V)
+    output, weights = scaled_dot_product_attention(Q.double(), K.double(), V.double())
     middle = 3.65
     for x, title in ((2.1, "query"), (3.65, "keys"), (4.95, "weights"), (6.25, "values"), (7.55, "output")):
         write(axes, x, top + 0.26, title, weight="bold", va="baseline")

@@ -1,6 +1,7 @@
 """The first line of every lesson: the same numbers and the same figures on every machine."""
 
 import logging
+import math
 
 import matplotlib
 import numpy as np
@@ -14,6 +15,16 @@ def use_stable_svg() -> None:
     """Make SVG files depend only on what is drawn: no random ids, and text as outlines of the font in matplotlib."""
     matplotlib.rc("svg", hashsalt="minigpt", fonttype="path")
     matplotlib.rc("font", family="DejaVu Sans")
+
+
+def nearest(value: float, digits: int) -> float:
+    """A number to so many decimals for a picture: halves go up, and so does what lies a hair below a half.
+
+    Simple fractions are halves: 0.0625 to three decimals. One processor's sum comes out just above it, another's just
+    below, and with `round` the picture of each would differ. What is not finite stays as it is.
+    """
+    value, scale = float(value), 10.0**digits
+    return round(math.floor(value * scale + 0.505) / scale, digits) if math.isfinite(value) else value
 
 
 def start_lesson() -> None:

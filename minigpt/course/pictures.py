@@ -11,6 +11,7 @@ from html import escape
 from unicodedata import east_asian_width
 
 from minigpt.course import plots
+from minigpt.course.lesson import nearest
 
 INK = f"var(--jp-content-font-color1,{plots.INK})"
 QUIET = "var(--jp-content-font-color2,#595959)"
@@ -112,10 +113,10 @@ def arcs(
             line, x = line + 1, 0.0
         boxes.append((x, width, line))
         x = round(x + width + 4, 1)
-    row = [round(weight, 2) for weight in weights[position]]
+    row = [nearest(weight, 2) for weight in weights[position]]
     looks = [(position, j, row[j]) for j in range(position) if row[j] >= 0.01]  # its own weight colours its own box
     if line == 0:  # over several lines the other tokens' arcs would be a thicket
-        looks += [(i, j, round(weights[i][j], 2)) for i in range(len(ids)) if i != position for j in range(i)]
+        looks += [(i, j, nearest(weights[i][j], 2)) for i in range(len(ids)) if i != position for j in range(i)]
         looks = [(i, j, weight) for i, j, weight in looks if i == position or weight >= 0.25]
     top, y = list[float](), 20.0  # where the boxes of each line begin: there must be room for the arcs above them
     for this in range(line + 1):
@@ -203,7 +204,7 @@ def matrix(tokens: Sequence[str], weights: Sequence[Sequence[float]], position: 
         body += (
             f'<rect x="{left:g}" y="{y:g}" width="{length:g}" height="{size:g}" style="fill:{LINE};fill-opacity:.2"/>'
         )
-        for j, weight in enumerate(round(weight, 2) for weight in others[: i + 1]):
+        for j, weight in enumerate(nearest(weight, 2) for weight in others[: i + 1]):
             if weight >= 0.01:
                 x = round(left + j * size, 1)
                 what = tip(f"{_named(tokens, i)} looks at {_named(tokens, j)}: {weight:.2f}")
@@ -216,7 +217,7 @@ def matrix(tokens: Sequence[str], weights: Sequence[Sequence[float]], position: 
     y, length = round(top + position * size, 1), round(size * (position + 1), 1)
     frame = f"fill:none;stroke:{MARK};stroke-width:2"
     body += f'<rect x="{left:g}" y="{y:g}" width="{length:g}" height="{size:g}" style="{frame}"/>'
-    row = weights[position]
+    row = [nearest(weight, 2) for weight in weights[position]]
     most = max(range(position + 1), key=lambda j: row[j])
     alt = (
         f"{title}: a triangle of {T} rows, one for each token that looks. {_named(tokens, position)} looks most at "
@@ -244,12 +245,12 @@ def bars(choices: Sequence[Choice], title: str, others: float, left_over: str, c
         left_over: a line at the end.
         came: which of the choices comes next in the text.
     """
-    widest = max(max(round(choice.before, 3), round(choice.after, 3)) for choice in choices)
+    shares = [(nearest(choice.before, 3), nearest(choice.after, 3)) for choice in choices]
+    widest = max(map(max, shares))
     full = next(scale for scale in (0.05, 0.1, 0.2, 0.5, 1.0) if widest <= scale)
     left, length = 138.0, 150.0
     body = text(0, 12, title, "font-weight:bold")
-    for row, choice in enumerate(choices):
-        before, after = round(choice.before, 3), round(choice.after, 3)
+    for row, (choice, (before, after)) in enumerate(zip(choices, shares, strict=True)):
         y = 26.0 + 20 * row
         chosen = row == came
         body += "<g>" + tip(f"{choice.token}: drawn with {after:.1%}; the model gives {before:.1%}")
@@ -263,11 +264,12 @@ def bars(choices: Sequence[Choice], title: str, others: float, left_over: str, c
         body += text(round(end + 6, 1), y + 12, note, "font-weight:bold" if chosen else "") + "</g>"
     y = 26.0 + 20 * len(choices)
     body += text(left - 8, y + 12, "all others", anchor="end", colour=QUIET)
-    body += text(left + 6, y + 12, f"{others:.1%}", colour=QUIET)
+    body += text(left + 6, y + 12, f"{nearest(others, 3):.1%}", colour=QUIET)
     body += text(left, y + 32, left_over, colour=QUIET)
-    best = max(choices, key=lambda choice: choice.after)
-    differ = any(round(choice.before, 3) != round(choice.after, 3) for choice in choices)
-    alt = f"{title}: bars for {len(choices)} tokens, the longest {best.token} with {best.after:.1%}"
+    longest = max(range(len(choices)), key=lambda row: shares[row][1])
+    differ = any(before != after for before, after in shares)
+    alt = f"{title}: bars for {len(choices)} tokens, the longest {choices[longest].token} "
+    alt += f"with {shares[longest][1]:.1%}"
     alt += "; dashed, what the model gives." if differ else "."
     return Picture(body, WIDTH / 2, y + 40, alt)
 
@@ -286,13 +288,13 @@ def lens(states: Sequence[str], guesses: Sequence[Sequence[tuple[str, float]]], 
         y = 26.0 + 24 * row
         body += text(left - 10, y + 14, state, "font-size:11px", "end", QUIET)
         for place, (token, probability) in enumerate(best):
-            x, share = round(left + place * step, 1), round(probability, 2)
-            body += "<g>" + tip(f"after {state}: {token} {probability:.2f}")
+            x, share = round(left + place * step, 1), nearest(probability, 2)
+            body += "<g>" + tip(f"after {state}: {token} {share:.2f}")
             body += (
                 f'<rect x="{x:g}" y="{y:g}" width="{step - 4:.1f}" height="20" rx="3" '
                 f'style="fill:{DATA};fill-opacity:{0.45 * share:.2f};stroke:{LINE}"/>'
             )
             body += text(x + 5, y + 14, shortened(token, 9), "font-size:11px")
             body += text(round(x + step - 9, 1), y + 14, f"{share:.2f}", "font-size:11px", "end") + "</g>"
-    first = [f"{state}: {best[0][0]} {best[0][1]:.2f}" for state, best in zip(states, guesses, strict=True)]
+    first = [f"{state}: {best[0][0]} {nearest(best[0][1], 2):.2f}" for state, best in zip(states, guesses, strict=True)]
     return Picture(body, WIDTH / 2, 30 + 24.0 * len(states), f"{title}: {'; '.join(first)}.")

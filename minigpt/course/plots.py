@@ -2,6 +2,9 @@
 
 The colours are Okabe and Ito's, made to be told apart by every eye (https://jfly.uni-koeln.de/color/); where a colour
 tells two things apart, so does a label, a dash or a marker. The page is white, which reads on a dark theme too.
+
+Whatever is drawn is rounded first to what the eye can tell apart, so that a processor that rounds a sum in another way
+draws the same picture.
 """
 
 import math
@@ -16,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, PercentFormatter
 
 from minigpt.config import TrainConfig
+from minigpt.course.lesson import nearest
 from minigpt.training.optim import learning_rate_at
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#e69f00", "#009e73", "#cc79a7"
@@ -32,13 +36,13 @@ STYLE: dict[Any, Any] = {
 def loss_ladder(losses: dict[str, float], floor: float) -> Figure:
     """The loss of each model as a bar, from the top in the order given, down to the entropy floor.
 
-    A bar is as long as the number beside it says (three decimals), so that the picture is the same everywhere.
+    A bar is as long as the number beside it says (three decimals).
 
     Args:
         losses: each model's name and its loss in nats per token.
         floor: the smallest loss that any model can expect, in nats per token.
     """
-    names, values = [*losses, "entropy floor"], [round(loss, 3) for loss in (*losses.values(), floor)]
+    names, values = [*losses, "entropy floor"], [nearest(loss, 3) for loss in (*losses.values(), floor)]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 1.4 + 0.4 * len(names)))
         axes = figure.subplots()
@@ -74,17 +78,21 @@ def training_curves(
         styles = cycle([(BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":")])
         for (name, records), (colour, dash) in zip(runs.items(), styles, strict=False):  # styles never end
             at, loss = _points(records, x, "loss")
-            losses.plot(at, loss, color=colour, alpha=0.25, linewidth=0.8)
+            losses.plot(at, _to_thousandths(loss), color=colour, alpha=0.25, linewidth=0.8)
             width = max(1, len(loss) // 50)
             middle = at[(width - 1) // 2 : len(at) - width // 2]
-            losses.plot(middle, np.convolve(loss, np.full(width, 1 / width), "valid"), dash, color=colour, label=name)
+            mean = np.convolve(loss, np.full(width, 1 / width), "valid").tolist()
+            losses.plot(middle, _to_thousandths(mean), dash, color=colour, label=name)
             if any("val_loss" in record for record in records):
-                seen = _points(records, x, "val_loss")
-                losses.plot(*seen, "o", color=colour, markeredgecolor="white", label=f"{name}, validation")
+                when, values = _points(records, x, "val_loss")
+                style = {"color": colour, "markeredgecolor": "white", "label": f"{name}, validation"}
+                losses.plot(when, _to_thousandths(values), "o", **style)
             for panel in shares:
                 for key, mark, fill in (("grammatical", ":o", "white"), ("consistent", "-s", colour)):
-                    panel.plot(*_points(records, x, key), mark, color=colour, mfc=fill, label=f"{name}, {key}")
+                    when, values = _points(records, x, key)
+                    panel.plot(when, _to_thousandths(values), mark, color=colour, mfc=fill, label=f"{name}, {key}")
         if floor is not None:
+            floor = nearest(floor, 3)
             losses.axhline(floor, color=INK, linestyle=":", label=f"entropy floor {floor:.3f}")
         losses.set(ylabel="loss (nats per token, log scale)", yscale="log")
         losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
@@ -100,9 +108,9 @@ def training_curves(
 
 
 def _points(records: list[dict[str, Any]], x: str, y: str) -> tuple[list[float], list[float]]:
-    """The two columns of those records that have y."""
+    """The two columns of those records that have y; x in tenths."""
     found = [record for record in records if y in record]
-    return [record[x] for record in found], [record[y] for record in found]
+    return [nearest(record[x], 1) for record in found], [record[y] for record in found]
 
 
 def learning_rate_schedule(config: TrainConfig) -> Figure:
@@ -111,7 +119,7 @@ def learning_rate_schedule(config: TrainConfig) -> Figure:
         figure = Figure(figsize=(7.5, 2.8))
         axes = figure.subplots()
         axes.axvspan(0, config.warmup_steps, color=PALE, label=f"warm-up, {config.warmup_steps} steps")
-        axes.plot([learning_rate_at(step, config) for step in range(config.max_steps)], color=BLUE)
+        axes.plot(_to_thousandths([learning_rate_at(step, config) for step in range(config.max_steps)]), color=BLUE)
         axes.set(xlabel="step", ylabel="learning rate / peak", ylim=(0, 1.05))
         axes.legend()
     return figure
@@ -120,15 +128,16 @@ def learning_rate_schedule(config: TrainConfig) -> Figure:
 def next_token_bars(tokens: list[str], probabilities: list[float], title: str) -> Figure:
     """The probability of each token as a bar, from the top in the order given; ␣ is a space, ↵ a new line.
 
-    A bar is as long as the number beside it says (tenths of a percent), so that the picture is the same everywhere.
+    A bar is as long as the number beside it says (tenths of a percent).
     """
+    shares = _to_thousandths(probabilities)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6, 0.8 + 0.32 * len(tokens)))
         axes = figure.subplots()
-        bars = axes.barh(range(len(tokens)), [round(p, 3) for p in probabilities], height=0.7, color=BLUE)
+        bars = axes.barh(range(len(tokens)), shares, height=0.7, color=BLUE)
         axes.bar_label(bars, fmt="{:.1%}", padding=5)
         axes.set_yticks(range(len(tokens)), [_visible(token) for token in tokens])
-        axes.set(title=title, xlabel="probability", xticks=[], xlim=(0, 1.15 * max(probabilities)))
+        axes.set(title=title, xlabel="probability", xticks=[], xlim=(0, 1.15 * max(shares)))
         axes.grid(visible=False)
         axes.invert_yaxis()
     return figure
@@ -144,7 +153,7 @@ def heatmap(
 ) -> Figure:
     """A matrix as shaded fields, the larger the darker; in each field its number, to two decimals.
 
-    Fields hold what two decimals say, and nothing below 0 is darker than 0, so that the picture is the same everywhere.
+    Fields hold what two decimals say, and nothing below 0 is darker than 0.
 
     Args:
         rows: the name of each row, from the top.
@@ -154,7 +163,7 @@ def heatmap(
         xlabel: what the columns are.
         numbers: whether to write the numbers; without them a field is small, and the matrix may be large.
     """
-    values = np.round(np.asarray(matrix, dtype=float), 2) + 0.0  # -0.0 becomes 0
+    values = np.array([[nearest(number, 2) for number in row] for row in matrix])
     shade = LinearSegmentedColormap.from_list("white to blue", ["white", BLUE])
     wide, high = (0.62, 0.45) if numbers else (0.24, 0.24)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
@@ -186,17 +195,18 @@ def curves(
     """Several y over x, told apart by colour, dash and marker.
 
     Args:
-        lines: each line's name with its x and its y. Round what another CPU would compute a little differently.
+        lines: each line's name with its x and its y, of which a thousandth of an axis is drawn.
         xlabel: what x is, with its unit.
         ylabel: what y is, with its unit.
         log: the axes with a logarithmic scale.
         markers: whether to mark the points; not for hundreds of them.
     """
+    xs, ys = (_rounded([line[i] for line in lines.values()], "xy"[i] in log) for i in (0, 1))
     styles = cycle([(BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (PURPLE, ":", "D"), (INK, "-", "v")])
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 3.8))
         axes = figure.subplots()
-        for (name, (x, y)), (colour, dash, marker) in zip(lines.items(), styles, strict=False):  # styles never end
+        for name, x, y, (colour, dash, marker) in zip(lines, xs, ys, styles, strict=False):  # styles never end
             axes.plot(x, y, dash, color=colour, marker=marker if markers else "", markersize=5, label=name)
         axes.set(xlabel=xlabel, ylabel=ylabel)
         for side, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
@@ -217,18 +227,19 @@ def roofline(roofs: dict[str, tuple[float, float]], points: dict[str, tuple[floa
 
     Args:
         roofs: the name of each roof with its level in FLOP/s and its slope in bytes/s.
-        points: the name of each task with its FLOP per byte and its FLOP/s. Round what was measured.
+        points: the name of each task with its FLOP per byte and its FLOP/s.
     """
     marks = "osD^vP*X<>"
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 4.2))
         axes = figure.subplots()
-        ridges = [level / slope for level, slope in roofs.values()]
-        intensities = [intensity for intensity, _ in points.values()] + ridges
+        limits, drawn = (_rounded(list(named.values()), log=True) for named in (roofs, points))
+        ridges = [level / slope for level, slope in limits]
+        intensities = [intensity for intensity, _ in drawn] + ridges
         left, right = min(intensities) / 2, max(intensities) * 4
-        for (name, (level, slope)), ridge, dash in zip(roofs.items(), ridges, cycle(["-", "--", ":"]), strict=False):
+        for name, (level, slope), ridge, dash in zip(roofs, limits, ridges, cycle(["-", "--", ":"]), strict=False):
             axes.plot([left, ridge, right], [left * slope, level, level], dash, color=INK, label=f"roof, {name}")
-        for i, (name, (intensity, speed)) in enumerate(points.items()):
+        for i, (name, (intensity, speed)) in enumerate(zip(points, drawn, strict=True)):
             colour = (BLUE, ORANGE, GREEN, PURPLE)[i % 4]
             style: dict[str, Any] = {"color": colour, "markersize": 8, "markeredgecolor": INK}
             axes.plot([intensity], [speed], marks[i % len(marks)], label=name, **style)
@@ -237,6 +248,28 @@ def roofline(roofs: dict[str, tuple[float, float]], points: dict[str, tuple[floa
         axes.yaxis.set_major_formatter(EngFormatter(unit="FLOP/s"))
         figure.legend(loc="outside right center")
     return figure
+
+
+def _to_thousandths(numbers: Sequence[float]) -> list[float]:
+    return [nearest(number, 3) for number in numbers]
+
+
+def _rounded(lines: Sequence[Sequence[float]], log: bool) -> list[list[float]]:
+    """The numbers of one axis to a thousandth of its length or finer; on a logarithmic one to four digits each.
+
+    Integers are exact on every processor, and stay.
+    """
+    drawn = [float(number) for line in lines for number in line if math.isfinite(number)]
+    length = max(drawn, default=0.0) - min(drawn, default=0.0)
+
+    def decimals(size: float) -> int:
+        """How many decimals show four digits of a number; the factor: 0.9999999 is the 1 of another processor."""
+        return 3 - math.floor(math.log10(1.001 * size)) if size > 0 else 3
+
+    def seen(number: float) -> float:
+        return number if isinstance(number, int) else nearest(number, decimals(abs(number) if log else length))
+
+    return [[seen(number) for number in line] for line in lines]
 
 
 def _visible(token: str) -> str:
