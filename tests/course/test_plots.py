@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
@@ -17,6 +18,7 @@ from minigpt.config import TrainConfig
 from minigpt.course import plots
 from minigpt.course.lesson import SVG_METADATA, nearest, use_stable_svg
 
+Lines = dict[str, tuple[Sequence[float], Sequence[float]]]
 LOSSES = {"uniform": math.log(1024), "bigram": 2.34567, "GPT": 0.8123}
 SCHEDULE = TrainConfig(max_steps=50, warmup_steps=10, min_learning_rate=0.1)
 
@@ -194,8 +196,11 @@ def every_plot(*noise: float) -> dict[str, Figure]:
         name: [{k: v if k in ("step", "seconds") else off(v) for k, v in record.items()} for record in run]
         for name, run in {"a": [*records(40, 0.1), {"step": 41, "loss": 0.0625}], "b": records(30, 0.2)}.items()
     }
-    squares = {"a": ([1, 2, 3], [off(n * n) for n in (1, 2, 3)]), "b": ([1, 2, 3], [off(1 / 16), off(4), off(1 / 3)])}
-    unit = {"a": ([off(n / 16) for n in range(17)], [off(n / 16) for n in range(17)])}
+    squares: Lines = {
+        "a": ([1, 2, 3], [off(n * n) for n in (1, 2, 3)]),
+        "b": ([1, 2, 3], [off(1 / 16), off(4), off(1 / 3)]),
+    }
+    unit: Lines = {"a": ([off(n / 16) for n in range(17)], [off(n / 16) for n in range(17)])}
     return {
         "loss_ladder": plots.loss_ladder({name: off(loss) for name, loss in LOSSES.items()}, off(0.8125)),
         "training_curves": plots.training_curves(runs, floor=off(0.0625)),
