@@ -31,8 +31,8 @@ FILES = {
 }
 
 
-def imported(path: Path, folder: str = "minigpt") -> set[str]:
-    """The modules of minigpt that a file in a folder imports, also inside functions; "" is the package itself."""
+def all_imports(path: Path, folder: str = "minigpt") -> set[str]:
+    """The modules that a file in a folder imports, also inside functions."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -40,7 +40,12 @@ def imported(path: Path, folder: str = "minigpt") -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             module = resolve_name("." * node.level + (node.module or ""), folder)
             names |= {f"{module}.{alias.name}" for alias in node.names} if module in FOLDERS else {module}
-    return {name.partition(".")[2] for name in names if name.split(".")[0] == "minigpt"}
+    return names
+
+
+def imported(path: Path, folder: str = "minigpt") -> set[str]:
+    """Of these, the modules of minigpt, without its name; "" is the package itself."""
+    return {name.partition(".")[2] for name in all_imports(path, folder) if name.split(".")[0] == "minigpt"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -64,6 +69,12 @@ def test_the_reader_of_imports_sees_every_form(tmp_path: Path) -> None:
     file.write_text("\n".join(lines))
     seen = {"", "cli", "GPT", "config", "runtime", "model.attention", "model.kv_cache", "text.data", "text.bpe"}
     assert imported(file, "minigpt.model") == seen | {"training.optim"}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE.parent / "figures").rglob("*.py")), ids=lambda path: path.stem)
+def test_figures_read_results_and_import_no_benchmark(path: Path) -> None:
+    """benchmarks draws through figures, so the arrow runs one way."""
+    assert "benchmarks" not in {name.split(".")[0] for name in all_imports(path)}
 
 
 def test_the_face_is_the_rooms_own_names_and_editors_see_the_same() -> None:

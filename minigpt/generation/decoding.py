@@ -88,7 +88,8 @@ def decode_token(
     """`GPT.forward` for one more token of each row, as one plain function.
 
     Why a second path: each row has its own position and mask here, of which the model's forward pass knows nothing; and
-    with one row on a CPU, calling some sixty modules takes as long as their arithmetic. Tests hold it to the modules.
+    with one row on a CPU, calling some sixty modules takes as long as their arithmetic. A test holds it to the modules
+    for every config there can be.
 
     Args:
         x: (B, d_model), the embedded tokens.

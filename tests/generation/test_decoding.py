@@ -1,9 +1,10 @@
 """Decoding with a cache, rows at different positions, against the model that reads each text alone and anew."""
 
 import functools
+import itertools
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import patch
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._dynamo.testing import CompileCounter
 
-from minigpt.config import GPTConfig
+from minigpt.config import GPTConfig, Positions
 from minigpt.generation import decoding
 from minigpt.generation.decoding import Decoding, attend, last_logits, product
 from minigpt.generation.generate import generate, generate_batch
@@ -75,6 +76,46 @@ def test_every_row_has_the_logits_that_it_has_alone(
             for text, (token,) in zip(texts, tokens.tolist(), strict=True):
                 text.append(token)
             logits = rows.step(tokens)
+
+
+VARIED: dict[str, list[Any]] = {
+    "n_heads": [1, 2, 4],
+    "d_ff": [0, 5],
+    "bias": [True, False],
+    "tie_embeddings": [True, False],
+    "positions": list(get_args(Positions)),
+}
+SIZES = {"vocab_size", "context_length", "n_layers", "d_model", "dropout"}
+
+
+def test_a_new_field_of_the_config_has_its_place_below():
+    """`decode_token` describes the block a second time: whatever a config can say, both must obey."""
+    assert VARIED.keys() | SIZES == set(GPTConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])  # in float32, several rows have another attention
+@pytest.mark.parametrize("lengths", [[5], [5, 5, 5], [2, 7, 5]])
+def test_the_step_is_the_model_for_every_config(lengths: list[int], dtype: torch.dtype, threads: int):
+    generator = torch.Generator().manual_seed(3)
+    prompts = [torch.randint(11, (length,), generator=generator).tolist() for length in lengths]
+    tokens = torch.randint(11, (4, len(lengths), 1), generator=generator)
+    limit = 1e-10 if dtype == torch.float64 else 1e-3
+    for values in itertools.product(*VARIED.values()):
+        config = replace(CONFIG, **dict(zip(VARIED, values, strict=True)))
+        model = model_of(config).to(dtype)
+        with (
+            torch.inference_mode(),
+            patch.object(torch, "get_num_threads", lambda: threads),
+            patch.object(decoding, "SMALL", 0),
+        ):
+            rows = Decoding(model, prompts, 1, 12)
+            rows.prefill()
+            for step in range(4):
+                logits = rows.step(tokens[step])
+            texts = [[*prompt, *tokens[:, row, 0].tolist()] for row, prompt in enumerate(prompts)]
+            expected = torch.stack([alone(model, text) for text in texts])
+        assert (logits - expected).abs().max() < limit * expected.abs().max(), config
 
 
 def test_a_cache_filled_by_the_model_serves_the_step_and_the_other_way_round():
