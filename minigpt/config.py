@@ -139,6 +139,8 @@ class TrainConfig:
     """On a GPU: let float32 products round their inputs to 10 bits (TensorFloat-32), faster and less exact."""
     compile: bool = False
     """Translate the model with torch.compile: a minute at the start, faster steps. The default on a GPU."""
+    shard: bool = False
+    """Divide parameters, gradients and optimiser state among the processes, for models larger than one GPU's memory."""
     max_minutes: float = 0.0
     """Stop after this time with a checkpoint, to go on later with --resume; 0 means no limit."""
     tensorboard: bool = False
@@ -255,6 +257,25 @@ PRESETS: dict[str, Preset] = {
     "gpt2": Preset(data="fineweb-edu", model=GPTConfig(), train=_GPT2),
     # The same for eight: torchrun --nproc-per-node 8 -m minigpt train --preset gpt2-8
     "gpt2-8": Preset(data="fineweb-edu", model=GPTConfig(), train=replace(_GPT2, accumulate=4)),
+    # Its larger sisters (Radford et al. 2019, table 2) on eight GPUs, in shards. In training a parameter takes 16 bytes
+    # (weight, gradient, AdamW's two means): 5.7, 12.4 and 24.9 GB, an eighth of it on each GPU. Activations come on top,
+    # and are why fewer sequences go through at a time. The learning rates are GPT-3's for these sizes (Brown et al.
+    # 2020, table 2.1).
+    "gpt2-medium": Preset(
+        data="fineweb-edu",
+        model=GPTConfig(n_layers=24, n_heads=16, d_model=1024),
+        train=replace(_GPT2, accumulate=8, learning_rate=3e-4, shard=True),
+    ),
+    "gpt2-large": Preset(
+        data="fineweb-edu",
+        model=GPTConfig(n_layers=36, n_heads=20, d_model=1280),
+        train=replace(_GPT2, accumulate=16, learning_rate=2.5e-4, shard=True),
+    ),
+    "gpt2-xl": Preset(
+        data="fineweb-edu",
+        model=GPTConfig(n_layers=48, n_heads=25, d_model=1600),
+        train=replace(_GPT2, accumulate=16, learning_rate=2e-4, shard=True),
+    ),
 }
 
 

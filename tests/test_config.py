@@ -108,6 +108,18 @@ def test_a_name_near_nothing_comes_with_all_names() -> None:
     assert nearest("xyz", ["tiny", "gpt2"]) == "choose from tiny, gpt2"
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "gigabytes"),  # as published for these shapes, and 16 bytes for each
+    [("gpt2-medium", 354_823_168, 5.7), ("gpt2-large", 774_030_080, 12.4), ("gpt2-xl", 1_557_611_200, 24.9)],
+)
+def test_the_larger_gpt2s_are_in_shards_and_their_batch_goes_round(
+    name: str, parameters: int, gigabytes: float
+) -> None:
+    chosen = PRESETS[name]
+    assert parameter_count(chosen.model) == parameters and round(16 * parameters / 1e9, 1) == gigabytes
+    assert chosen.train.shard and chosen.train.batch_size % (8 * chosen.train.accumulate) == 0
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_config_survives_json(name: str) -> None:
     config = PRESETS[name].model

@@ -19,7 +19,7 @@ ROOMS = {  # from the ground up; within a room, too
     "generation": ["decoding", "generate", "beam_search"],
     "weights": ["checkpoint", "gpt2_layout", "pretrained"],
     "evaluation": ["loss", "floor", "stories", "evaluate"],
-    "training": ["muon", "optim", "step", "stopping", "metrics", "state", "trainer"],
+    "training": ["shard", "muon", "optim", "step", "stopping", "metrics", "state", "trainer"],
     "commands": ["output", "finding", "machine", "texts", "training", "models"],
 }
 ORDER = [f"{room}.{name}".lstrip(".") for room, names in ROOMS.items() for name in names] + ["cli"]

@@ -6,6 +6,7 @@ Real processes, started as a user starts them, with torchrun, connected by gloo.
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,61 @@ def test_one_two_and_four_processes_train_the_same_model() -> None:
     for key, tensor in a.model_state.items():
         assert torch.allclose(tensor, b.model_state[key], atol=1e-4), key
     assert (a.run["processes"], b.run["processes"]) == (1, 4)
+
+
+@pytest.mark.parametrize(("optimizer", "later"), [("adamw", 4), ("muon", 2)])
+def test_shards_train_the_same_model_and_go_on_with_another_number_of_processes(optimizer: str, later: int) -> None:
+    """Whole in one process, in shards in two, and stopped: then whole in one, and in shards in two or four."""
+    flags = ("--optimizer", optimizer, "--eval-every", "4", "--accumulate")
+    assert train(1, "--max-steps", "12", *flags, "4", "--out", "whole").returncode == 0
+    done = train(2, "--max-steps", "8", *flags, "2", "--shard", "--out", "parts")
+    assert done.returncode == 0, done.stderr
+    assert "in shards; fused AdamW" in done.stdout
+    shutil.copytree("parts", "alone")
+    for out, processes, accumulate in (("alone", 1, "4"), ("parts", later, str(4 // later))):
+        more = ("--max-steps", "12", "--accumulate", accumulate, "--out", out, "--resume")
+        done = train(processes, *more)
+        assert done.returncode == 0, done.stderr
+        for name in ("loss", "val_loss", "gradient_norm"):
+            one, two = (torch.tensor(values(folder, name)) for folder in ("whole", out))
+            # The schedule of 8 steps ended at 0, so only the first 4 are the same run.
+            assert (one - two)[: 1 if name == "val_loss" else 4].abs().max() < 1e-5, name
+    a, b = (checkpoint.newest_good(Path(out))[0] for out in ("alone", "parts"))
+    assert a.step == b.step == 12
+    for key, tensor in (a.model_state | a.training).items():
+        assert torch.allclose(tensor, (b.model_state | b.training)[key], atol=1e-4), key
+
+
+def test_a_process_keeps_its_share_of_what_training_takes() -> None:
+    """16 bytes a parameter (weight, gradient, AdamW's two means), divided by the processes: lesson 12's ledger."""
+    Path("held.py").write_text(
+        textwrap.dedent("""
+        import torch
+        from torch.distributed.tensor import DTensor
+        from minigpt import runtime
+        from minigpt.config import GPTConfig, TrainConfig
+        from minigpt.model.gpt import GPT
+        from minigpt.training.step import Batch, Stepper
+
+        with runtime.processes(torch.device("cpu")):
+            model = GPT(GPTConfig(vocab_size=64, context_length=16, n_layers=4, n_heads=2, d_model=32, bias=False))
+            size = sum(parameter.numel() for parameter in model.parameters())
+            stepper = Stepper(model, TrainConfig(shard=True, batch_size=4), torch.device("cpu"), "float32")
+            ids = torch.zeros(2, 8, dtype=torch.long)
+            stepper(Batch(ids, ids, 32), 0)
+            stepper.backward(Batch(ids, ids, 32), 1)
+            held = [p for p in model.parameters()] + [p.grad for p in model.parameters()]
+            for state in stepper.optimizers["adamw"].state.values():
+                held += [state["exp_avg"], state["exp_avg_sq"]]
+            assert all(isinstance(tensor, DTensor) for tensor in held)
+            print(f"held {sum(tensor.to_local().nbytes for tensor in held)} of {16 * size}")
+        """)
+    )
+    run = [sys.executable, *command(2)[1:5], "held.py"]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("held")]
+    assert len(lines) == 2 and all(2 * int(line[1]) == int(line[3]) for line in lines)
 
 
 def test_a_run_of_two_is_stopped_and_goes_on_alone() -> None:

@@ -32,7 +32,12 @@ def mean_loss(
     batch_size = batch_size or max(1, min(64, MOST_LOGITS // (config.context_length * config.vocab_size)))
     device = next(model.parameters()).device
     sums = torch.zeros(2, dtype=torch.float64, device=device)  # of the losses, and of how many they are
-    for inputs, targets in islice(data.batches(split, batch_size), rank(), None, world_size()):
+    batches = iter(data.batches(split, batch_size))
+    while group := list(islice(batches, world_size())):
+        # All call the model equally often, because a model in shards is gathered from all.
+        inputs, targets = group[min(rank(), len(group) - 1)]
+        if rank() >= len(group):  # the last batches do not go round: this one is another process's
+            targets = torch.full_like(targets, IGNORE)
         with autocast(device, precision):
             logits = model(inputs.to(device))
         sums[0] += next_token_loss(logits, targets.to(device), n_targets=1)

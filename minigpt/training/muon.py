@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from minigpt.training.shard import divided_like, whole
+
 # Of the polynomial a x + b x^3 + c x^5, steep at 0, that pushes every singular value towards 1 (Jordan et al. 2024).
 A, B, C = 3.4445, -4.7750, 2.0315
 STEPS = 5
@@ -67,6 +69,7 @@ class Muon(torch.optim.Optimizer):
                 mean = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
                 ahead = parameter.grad.lerp(mean, group["momentum"])
                 rows, columns = sorted(parameter.shape)
+                ahead = whole(ahead)  # singular values are a matter of the whole matrix
                 alike[rows, columns].append((parameter, ahead if len(ahead) == rows else ahead.T))
             for pairs in alike.values():
                 updates = orthogonalise(torch.stack([ahead for _, ahead in pairs]).to(self.dtype))
@@ -74,5 +77,6 @@ class Muon(torch.optim.Optimizer):
                     rows, columns = parameter.shape
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
                     rate = group["lr"] * math.sqrt(max(1, rows / columns))
-                    parameter.add_(update if len(update) == rows else update.T, alpha=-rate)
+                    update = (update if len(update) == rows else update.T).to(parameter.dtype)
+                    parameter.add_(divided_like(update, parameter), alpha=-rate)
         return loss

@@ -7,16 +7,18 @@ import torch
 from torch import Tensor
 
 from minigpt.config import GPTConfig, InputError, TrainConfig, to_json
+from minigpt.model.gpt import GPT
 from minigpt.text.data import Data
+from minigpt.training.shard import divided_like, whole
 from minigpt.weights.checkpoint import Checkpoint
 
 Optimizers = dict[str, torch.optim.Optimizer]
 
 
 def optimizer_state(optimizers: Optimizers) -> dict[str, Tensor]:
-    """What the optimisers remember, as tensors with names."""
+    """What the optimisers remember, as whole tensors with names. With shards, every process has to ask for it."""
     return {
-        f"{name}.{index}.{key}": value
+        f"{name}.{index}.{key}": whole(value)
         for name, optimizer in optimizers.items()
         for index, values in optimizer.state_dict()["state"].items()
         for key, value in values.items()
@@ -26,12 +28,27 @@ def optimizer_state(optimizers: Optimizers) -> dict[str, Tensor]:
 def load_optimizer_state(optimizers: Optimizers, state: dict[str, Tensor]) -> None:
     """The reverse of `optimizer_state`."""
     for name, optimizer in optimizers.items():
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         values: dict[int, dict[str, Tensor]] = {}
         for key, tensor in state.items():
             if key.startswith(f"{name}."):
                 _, index, field = key.split(".", 2)
-                values.setdefault(int(index), {})[field] = tensor
+                parameter = parameters[int(index)]
+                of_its_shape = tensor.shape == parameter.shape  # not so the number of steps
+                values.setdefault(int(index), {})[field] = divided_like(tensor, parameter) if of_its_shape else tensor
         optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def model_state(model: GPT) -> dict[str, Tensor]:
+    """The model's parameters, whole. With shards, every process has to ask for it."""
+    return {name: whole(tensor) for name, tensor in model.state_dict().items()}
+
+
+@torch.no_grad()
+def load_model_state(model: GPT, state: dict[str, Tensor]) -> None:
+    """The reverse of `model_state`."""
+    for name, parameter in model.named_parameters():
+        parameter.copy_(divided_like(state[name].to(parameter.device), parameter))
 
 
 def check_same_run(

@@ -15,6 +15,7 @@ from minigpt.model.gpt import GPT, next_token_loss
 from minigpt.runtime import rank, world_size
 from minigpt.training.muon import Muon
 from minigpt.training.optim import learning_rate_at, make_optimizers, set_learning_rate
+from minigpt.training.shard import shard, whole
 
 MAX_SKIPPED = 10
 """So many steps in a row without a finite gradient end a run."""
@@ -77,14 +78,16 @@ class Stepper:
         self.loss_scale = 2.0**16 if precision == "float16" else 1.0
         self.good_steps = 0  # since that scale last had to be halved
         self.skipped = 0  # steps in a row
-        self.optimizers = make_optimizers(model, config, device)
-        # What a step calls; it has the model's own parameters.
-        network = ModelWithLoss(model, device, precision)
+        self.sharded = config.shard and world_size() > 1
+        network = ModelWithLoss(model, device, precision)  # what a step calls; it has the model's own parameters
         # Not every machine has what torch.compile needs, and nobody should lose a run over that.
         self.compiler_problem = runtime.compiler_problem(device) if config.compile else None
         compile = config.compile and not self.compiler_problem
         self.network: nn.Module = self._compiled(network) if compile else network
-        if world_size() > 1:
+        if self.sharded:
+            shard(model)
+        self.optimizers = make_optimizers(model, config, device)
+        if world_size() > 1 and not self.sharded:
             # Views of the buckets: otherwise every gradient is copied once more. A GPT has no buffers to keep alike.
             self.network = DistributedDataParallel(self.network, gradient_as_bucket_view=True, broadcast_buffers=False)
 
@@ -128,10 +131,10 @@ class Stepper:
                 + (smaller if rows % 2 == 0 else "choose a smaller model, batch_size or context_length")
             ) from None
         parameters = list(self.model.parameters())
-        # DistributedDataParallel takes the mean of the processes' gradients, and the whole's is their sum.
+        # Across processes torch takes the mean of their gradients, and the whole's is the sum.
         if (factor := world_size() / self.loss_scale) != 1:
             torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
-        norm = nn.utils.clip_grad_norm_(parameters, self.config.grad_clip or math.inf)
+        norm = whole(nn.utils.clip_grad_norm_(parameters, self.config.grad_clip or math.inf))
         # The one time in a step that the processor waits for the GPU.
         loss, norm = torch.stack([runtime.sum_over_processes(loss_sum), norm.double()]).tolist()
         done = math.isfinite(norm) and math.isfinite(loss)  # the same on every process, which all hold the sums

@@ -26,7 +26,13 @@ from minigpt.runtime import rank, world_size
 from minigpt.text.data import Data
 from minigpt.training import metrics
 from minigpt.training.metrics import StepResult
-from minigpt.training.state import check_same_run, load_optimizer_state, optimizer_state
+from minigpt.training.state import (
+    check_same_run,
+    load_model_state,
+    load_optimizer_state,
+    model_state,
+    optimizer_state,
+)
 from minigpt.training.step import Batch, Stepper
 from minigpt.training.stopping import Stopping
 from minigpt.weights import checkpoint as checkpoints
@@ -132,7 +138,7 @@ class Trainer:
             as_before["precision"] = run["precision"]
         trainer = cls(saved.model_config, replace(config, **as_before), data, device)
         trainer.out, trainer.config = out, config
-        trainer.model.load_state_dict(checkpoints.build_model(saved).state_dict())
+        load_model_state(trainer.model, checkpoints.build_model(saved).state_dict())
         load_optimizer_state(trainer.stepper.optimizers, saved.training)
         trainer.stepper.muon_precision = run.get("muon", "bfloat16")  # it was the only one before it was written down
         trainer.step = saved.step
@@ -157,7 +163,7 @@ class Trainer:
         return (
             f"{world_size()} process{'es' * (world_size() > 1)} on {name}; {self.precision} ({asked})"
             f"{' with TF32' * config.tf32}; {self.threads} thread{'s' * (self.threads > 1)} ({threads}); "
-            f"{compiled}; fused AdamW"
+            f"{compiled}; {'in shards; ' * self.stepper.sharded}fused AdamW"
             f"{' and Muon' * ('muon' in self.stepper.optimizers)}; fused attention"
         )
 
@@ -277,12 +283,16 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of this step; keep the newest two, and the one with the best validation loss."""
-        if self.out is None or rank() > 0:
+        if self.out is None or (rank() > 0 and not self.stepper.sharded):
+            return
+        weights, training = model_state(self.model), optimizer_state(self.stepper.optimizers)  # from every process
+        if rank() > 0:
             return
         checkpoints.save(
             checkpoints.checkpoint_folder(self.out, self.step),
             self.model,
             self.data.tokenizer,
+            state=weights,
             step=self.step,
             run={
                 "data": self.data.spec,
@@ -295,7 +305,7 @@ class Trainer:
             }
             | {name: getattr(self, name) for name in OF_TRAINER}
             | {name: getattr(self.stepper, name) for name in OF_STEPPER},
-            training=optimizer_state(self.stepper.optimizers),
+            training=training,
         )
         # Two, because a disk may spoil the newest.
         checkpoints.keep_newest(self.out, 2, best=int(self.best.get("step", 0)))

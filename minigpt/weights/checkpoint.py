@@ -98,8 +98,18 @@ def save(
     step: int = 0,
     run: dict[str, Any] | None = None,
     training: dict[str, Tensor] | None = None,
+    state: dict[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint so that `folder` holds all of it or, after a crash at any moment, does not exist.
+
+    Args:
+        folder: where.
+        model: whose weights.
+        tokenizer: which belongs to it.
+        step: how many steps it was trained.
+        run: how, to resume it.
+        training: what the optimisers remember.
+        state: the model's parameters, where the model itself holds only shards of them.
 
     Raises:
         InputError: when the disk is full or cannot be written; what was there before is untouched.
@@ -108,7 +118,7 @@ def save(
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in (state or model.state_dict()).items()}
         if model.config.tie_embeddings:
             del state["output_head.weight"]  # the same tensor as the token embedding's
         save_file(state, unfinished / "model.safetensors")

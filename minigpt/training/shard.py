@@ -1,0 +1,31 @@
+"""A model in shards: each process keeps its part of every parameter, and of what belongs to it.
+
+Data parallelism alone keeps parameters, gradients and the optimiser's state whole in every process, 16 bytes a
+parameter. With N processes a shard needs 16 / N (Rajbhandari et al. 2020, ZeRO stage 3). Parameters are gathered block
+by block when they are needed, and given back; PyTorch's `fully_shard` does that.
+"""
+
+from torch import Tensor
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from minigpt.model.gpt import GPT
+
+
+def shard(model: GPT) -> None:
+    """Divide the parameters among the processes, in place. Each block is gathered by itself, the rest together."""
+    for block in model.blocks:
+        fully_shard(block)
+    fully_shard(model)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor of which this process may hold a part. Every process has to ask for it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def divided_like(tensor: Tensor, model: Tensor) -> Tensor:
+    """A whole tensor, divided as `model` is; the tensor itself where that is whole. No process asks another."""
+    if not isinstance(model, DTensor):
+        return tensor
+    return distribute_tensor(tensor, model.device_mesh, model.placements, src_data_rank=None)
