@@ -259,8 +259,8 @@ PRESETS: dict[str, Preset] = {
     "gpt2-8": Preset(data="fineweb-edu", model=GPTConfig(), train=replace(_GPT2, accumulate=4)),
     # Its larger sisters (Radford et al. 2019, table 2) on eight GPUs, in shards. In training a parameter takes 16 bytes
     # (weight, gradient, two means of AdamW): 5.7, 12.4 and 24.9 GB, an eighth of it on each GPU. Activations come on
-    # top: they are why fewer sequences go through at a time. The learning rates are GPT-3's for these sizes (Brown et al.
-    # 2020, table 2.1).
+    # top: they are why fewer sequences go through at a time. The learning rates are GPT-3's for these sizes (Brown et
+    # al. 2020, table 2.1).
     "gpt2-medium": Preset(
         data="fineweb-edu",
         model=GPTConfig(n_layers=24, n_heads=16, d_model=1024),
