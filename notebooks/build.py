@@ -7,7 +7,8 @@ From notebooks/source/NN_name.py come, executed and with their outputs,
 
 ``python notebooks/build.py 01 10`` builds these two lessons, without a name all of them. ``--check`` builds nothing and
 executes nothing: it tells where a notebook is not what its source makes, and whether it was executed (that the stored
-outputs are still true is for ``pytest --nbval``).
+outputs are still true is for ``pytest --nbval``). ``--minutes`` tells how long each lesson takes, by the rule of
+`minutes`.
 """
 
 import argparse
@@ -35,6 +36,14 @@ NOTEBOOKS = Path(__file__).parent
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 SOLUTION = re.compile(rf"^( *){BEGIN}\n(.*?)^ *{END}$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^### (Exercise \d+ · .+)$", re.MULTILINE)
+STATED = re.compile(r"^### Exercise \d+ · .*, (\d+) min\)$")
+OPTIONAL = "(optional)"
+WORDS_A_MINUTE, LINES_A_MINUTE = 150, 10
+# Diagrams, pictures, tags, addresses in brackets and bare ones.
+NO_PROSE = re.compile(
+    r"^```.*?^```|!\[[^\]]*\]\([^)]*\)|<[^<>]+>|(?<=\])\([^)\s]+\)|\(?https?://\S+", re.MULTILINE | re.DOTALL
+)
+WORD = re.compile(r"\S*[^\W_]\S*")  # a formula counts as what stands between its spaces
 GUARD = """\
 try:
     import minigpt.course
@@ -157,6 +166,29 @@ def _notebook(cells: list[NotebookNode]) -> NotebookNode:
     return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
 
 
+def minutes(source: NotebookNode) -> float:
+    """How long a lesson takes: words of prose at 150 a minute, lines of code at 10, and what its exercises state.
+
+    Counted as the learner sees them: stubs in place of solutions. Imports, diagrams and addresses take no time, nor
+    does a section whose heading says «(optional)», down to the next heading of its level or a higher one.
+    """
+    words = lines = stated = 0
+    optional = 0  # the level of the heading that opened an optional section
+    for cell in lesson_from(source).cells:
+        if cell.cell_type == "code":
+            if not optional and "setup" not in tags(cell):
+                lines += sum(bool(line.strip()) for line in cell.source.splitlines())
+            continue
+        for line in NO_PROSE.sub("", cell.source).splitlines():
+            level = len(line) - len(line.lstrip("#"))
+            if level and (not optional or level <= optional):
+                optional = level if OPTIONAL in line else 0
+            if not optional:
+                words += len(WORD.findall(line))
+                stated += sum(int(number) for number in STATED.findall(line))
+    return words / WORDS_A_MINUTE + lines / LINES_A_MINUTE + stated
+
+
 def built_from(source: Path) -> dict[Path, NotebookNode]:
     """The two notebooks that a source makes, not yet executed, by the path where each belongs."""
     cells, folder = read_source(source), source.parent.parent
@@ -241,6 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Build or check; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="how a lesson's name begins, such as 01; without a name, all")
+    parser.add_argument("--minutes", action="store_true", help="build nothing; tell how long the lessons take")
     parser.add_argument("--check", action="store_true", help="build nothing; tell which notebooks are stale")
     options = parser.parse_args(arguments)
     sources = sorted((NOTEBOOKS / "source").glob("*.py"))
@@ -248,6 +281,11 @@ def main(arguments: list[str] | None = None) -> int:
         if not any(source.stem.startswith(name) for source in sources):
             parser.error(f"no lesson begins with {name!r}; there are {', '.join(source.stem for source in sources)}")
     chosen = [source for source in sources if not options.names or source.stem.startswith(tuple(options.names))]
+
+    if options.minutes:
+        for source in chosen:
+            print(f"{source.stem:<27} {minutes(read_source(source)):4.0f} min")
+        return 0
 
     problems = []
     for source in chosen:

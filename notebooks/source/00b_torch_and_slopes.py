@@ -93,7 +93,7 @@ assert torch.stack([table, table]).shape == (2, 3, 2)
 # %% [markdown]
 # ## 2 · Along a dimension
 #
-# How do you sum a table? By rows, by columns, or all of it. In torch `dim` names the dimension **that goes away**:
+# How do you sum a table? By rows, by columns, or all of it. In torch `dim` names the dimension *that goes away*:
 
 # %%
 x = torch.tensor([[1, 2, 3], [4, 5, 6]], dtype=torch.float64)  # (2, 3)
@@ -196,7 +196,7 @@ assert (
 
 # %% tags=["exercise"]
 def by_columns(numbers: Tensor, n_rows: int) -> Tensor:
-    """The numbers of a table with n_rows rows, given row by row, in the order of its columns: (n,) to (n,)."""
+    """(n,) to (n,): a table of n_rows rows, given row by row, column by column."""
     ### BEGIN SOLUTION
     return numbers.view(n_rows, -1).T.flatten()
     ### END SOLUTION
@@ -208,7 +208,7 @@ check.by_columns(by_columns)
 # %% [markdown]
 # ## 4 · Broadcasting
 #
-# What is a (2, 3) table plus a list of 3? Torch writes the two shapes below each other, **aligned at the right**. Lengths
+# What is a (2, 3) table plus a list of 3? Torch writes the two shapes below each other, *aligned at the right*. Lengths
 # fit if they are equal, or if one is 1, or missing: then it is repeated. This is **broadcasting**.
 
 # %%
@@ -234,7 +234,7 @@ assert torch.equal(
 try:
     x / x.sum(dim=1)  # (2, 3) and (2,): 3 against 2
 except RuntimeError as error:
-    print(error)
+    print(str(error).partition(" at ")[0])
 
 # %% [markdown]
 # So try your code on shapes in which no two lengths are equal.
@@ -274,14 +274,14 @@ assert torch.equal(mapped, F.linear(tokens, W))
 # Every weight matrix in this course is multiplied like this. With more dimensions in front, (B, T, d_in), each (T, d_in)
 # table is multiplied on its own: `x @ W.T` has shape (B, T, d_out).
 #
-# ### Exercise 3 · a linear map (★☆☆, 4 min)
+# ### Exercise 3 · a linear map (★☆☆, 3 min)
 #
 # Write the map with its bias, without `F.linear`: W has a row of weights for each output, and b a number for each output.
 
 
 # %% tags=["exercise"]
 def linear_map(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
-    """(…, d_in) to (…, d_out), with W of shape (d_out, d_in) and b of shape (d_out,)."""
+    """(…, d_in) to (…, d_out), with W of (d_out, d_in) and b of (d_out,)."""
     ### BEGIN SOLUTION
     return x @ W.T + b
     ### END SOLUTION
@@ -348,9 +348,8 @@ assert len(caught) == 1 and torch.equal(caught[0], table[ids])
 
 # %%
 for h in (0.1, 0.01, 0.001):
-    print(
-        f"h = {h:<5}: f grows by {(3 + h) ** 2 - 3**2:.6f}, which is {((3 + h) ** 2 - 3**2) / h:.3f} times h"
-    )
+    growth = (3 + h) ** 2 - 3**2
+    print(f"h = {h:<5}: f grows by {growth:.6f}, which is {growth / h:.3f} times h")
 
 # %% [markdown]
 # On paper: $(3 + h)^2 - 9 = 6h + h^2$, which is $6 + h$ times $h$. As $h$ shrinks, 6 is left. This is the **slope** of $f$
@@ -383,7 +382,7 @@ print("by hand:", 2 * 3 * 5, 3**2, " torch:", a.grad.item(), b.grad.item())
 assert math.isclose(a.grad.item(), nudged_slope(lambda a: a**2 * 5, 3.0), rel_tol=1e-8)
 
 # %% [markdown]
-# Two habits of autograd surprise everybody once. First, `backward` **adds** to `.grad`, and does not replace it. Second,
+# Two habits of autograd surprise everybody once. First, `backward` *adds* to `.grad`, and does not replace it. Second,
 # taking notes costs memory. Where no slopes are wanted, `torch.no_grad()` or `torch.inference_mode()` switches that off,
 # and `detach()` gives the same numbers without their past.
 
@@ -463,7 +462,7 @@ print(
 # %% [markdown]
 # The logarithm to base 2 counts in bits instead of nats: $\log_2 x = \ln x / \ln 2$.
 #
-# ### Exercise 4 · a slope that does not overflow (★★☆, 6 min)
+# ### Exercise 4 · a slope that does not overflow (★★☆, 5 min)
 #
 # Find the slope of $f(x) = \ln(1 + e^x)$ with the rules, on paper. Then write it as a function of a number of Python. It
 # should be right for *every* number, 1000 and −1000 included: which exponentials are small enough to compute?
@@ -510,16 +509,14 @@ loss = F.mse_loss(
 optimiser.zero_grad()  # forget the slopes of the step before
 loss.backward()  # the slopes of all parameters
 optimiser.step()  # move them
-print(
-    f"loss {loss.item():.4f}, then w = {line_model.weight.item():.4f}, b = {line_model.bias.item():.4f}"
-)
-assert math.isclose(line_model.weight.item(), 0.1 * 26 / 3) and math.isclose(
-    line_model.bias.item(), 0.1 * 6
-)
+w_1, b_1 = line_model.weight.item(), line_model.bias.item()
+print(f"loss {loss.item():.4f}, then w = {w_1:.4f}, b = {b_1:.4f}")
+assert math.isclose(w_1, 0.1 * 26 / 3) and math.isclose(b_1, 0.1 * 6)
 
 # %% [markdown]
 # These four lines, forward, `zero_grad`, `backward`, `step`, train every model in this course, GPT-2 included. Only the
-# model, the loss and the optimiser change.
+# model, the loss and the optimiser change. (The next cell goes on from where the model is. For the same numbers once more,
+# run the cell above first.)
 
 # %%
 for step in range(1, 301):
@@ -528,9 +525,8 @@ for step in range(1, 301):
     loss.backward()
     optimiser.step()
     if step in (1, 10, 100, 300):
-        print(
-            f"{step:>3} more: w = {line_model.weight.item():.4f}, b = {line_model.bias.item():.4f}"
-        )
+        w_b = [parameter.item() for parameter in line_model.parameters()]
+        print(f"{step:>3} more: w = {w_b[0]:.4f}, b = {w_b[1]:.4f}")
 
 # %% [markdown]
 # <div class="alert alert-warning">
@@ -549,7 +545,7 @@ for times in (1, 2):
 print("the weight has changed:", not torch.equal(weight, line_model.weight))
 
 # %% [markdown]
-# ### Exercise 5 · fit a line (★★☆, 8 min)
+# ### Exercise 5 · fit a line (★★☆, 7 min)
 #
 # Write the loop yourself, with slopes from your own formulas or from torch. Start at $w = b = 0$, take `steps` steps down
 # the slope of the mean squared error, and return $w$ and $b$. Move both at once: the slope in $b$ is taken before $w$ moves.
