@@ -23,7 +23,10 @@ BOLD = re.compile(r"\*\*(.+?)\*\*", re.DOTALL)
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 # Plain words in bold because the sentence turns on them; they name nothing that a reader would look up.
-STRESSED = "add adds both doubled halved later looks mean once people size skipped sum work you".split()
+STRESSED = {
+    *("add", "adds", "both", "doubled", "halved", "later", "looks", "mean"),
+    *("once", "people", "size", "skipped", "sum", "work", "you"),
+}
 LABELS = {"You will be able to", "Time", "Builds on", "Next", "Shift+Enter"}
 
 
