@@ -1,5 +1,6 @@
 """The core of the exercise checks: run the learner's function and say one useful thing about it."""
 
+import re
 import traceback
 from collections.abc import Callable
 from functools import update_wrapper
@@ -67,7 +68,7 @@ class Attempt:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.call = ""
+        self._inputs: list[tuple[str, torch.Tensor | str]] = []
         self.result: Any = None
         self.error: Exception | None = None
         update_wrapper(self, function)  # a check may look at its signature or its name
@@ -78,9 +79,8 @@ class Attempt:
         Raises:
             NothingReturned: the function returned None although its signature does not say ``-> None``.
         """
-        name = getattr(self.function, "__name__", "your function")
-        inputs = [_short(value) for value in args] + [f"{key}={_short(value)}" for key, value in kwargs.items()]
-        self.call = f"{name}({', '.join(inputs)})"  # written first: the function may change its input
+        named = [("", value) for value in args] + [(f"{key}=", value) for key, value in kwargs.items()]
+        self._inputs = [(name, _kept(value)) for name, value in named]  # first: the function may change its input
         try:
             self.result = self.function(*args, **kwargs)
         except Exception as error:
@@ -90,6 +90,13 @@ class Attempt:
         if self.result is None and promise is not None and "None" not in str(promise):
             raise NothingReturned
         return self.result
+
+    @property
+    def call(self) -> str:
+        """The latest call as one would write it."""
+        name = getattr(self.function, "__name__", "your function")
+        inputs = [key + (value if isinstance(value, str) else _short(value)) for key, value in self._inputs]
+        return f"{name}({', '.join(inputs)})"
 
 
 class NothingReturned(Exception):
@@ -109,11 +116,17 @@ def close(actual: Any, expected: Any, tolerance: float = 1e-6) -> bool:
     return actual.shape == expected.shape and bool(torch.allclose(actual, expected, rtol=tolerance, atol=tolerance))
 
 
+def _kept(value: Any) -> torch.Tensor | str:
+    """An input as it is now. A small tensor's text is slow to make, and a check may call 8,000 times."""
+    small = isinstance(value, torch.Tensor) and value.numel() <= 8
+    return value.detach().clone() if small else _short(value)
+
+
 def _short(value: Any) -> str:
     """A value on one line, as a hint quotes it."""
     if isinstance(value, torch.Tensor) and value.numel() > 8:
         return f"a tensor of shape {tuple(value.shape)}"
-    text = " ".join(repr(value).split())
+    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(value).split()))  # an address in memory tells nobody anything
     return text if len(text) <= 100 else text[:99] + "…"
 
 

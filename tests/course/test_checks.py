@@ -1,53 +1,17 @@
 """Every check accepts the lesson's solution and two other right answers, and tells at least four mistakes apart."""
 
-import importlib
-import pkgutil
-from collections.abc import Callable
-from functools import cache
-from types import ModuleType
-from typing import Any
-
 import pytest
 
 from minigpt.course import check
-from minigpt.course.exercise import NOT_ATTEMPTED, Exercise
-from notebooks.build import NOTEBOOKS, checks, exercises, read_source, tags
+from minigpt.course.exercise import NOT_ATTEMPTED
 from tests.course import cases
 from tests.course.cases import Answers
+from tests.course.exercises import CHECKS, modules_of, solution, solved
 
-
-def modules_of(package: ModuleType) -> dict[str, ModuleType]:
-    """The modules in a package, by their short names."""
-    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
-
-
-CHECKS = {
-    (lesson, value.name): value
-    for lesson, module in modules_of(check).items()
-    for value in vars(module).values()
-    if isinstance(value, Exercise)
-}
 ANSWERS: dict[tuple[str, str], Answers] = {
     (lesson, name): answers for lesson, module in modules_of(cases).items() for name, answers in module.ANSWERS.items()
 }
 each_check = pytest.mark.parametrize(("lesson", "name"), sorted(CHECKS))
-
-
-@cache
-def solutions(lesson: str) -> dict[str, Callable[..., Any]]:
-    """The solutions of a lesson by the check that judges them: its set-up and its exercises are run, nothing else."""
-    (path,) = (p for p in (NOTEBOOKS / "source").glob("*.py") if p.stem.partition("_")[2] == lesson)
-    source = read_source(path)
-    names: dict[str, Any] = {}
-    for cell in source.cells:
-        if "setup" in tags(cell):
-            exec(cell.source, names)
-    found = {}
-    for exercise in exercises(source):
-        exec(exercise.answer.source, names)
-        found.update({name: eval(answer, names) for name, answer in checks(exercise.check)})
-    return found
 
 
 @each_check
@@ -58,7 +22,7 @@ def test_a_check_is_reached_by_its_name(lesson: str, name: str) -> None:
 
 @each_check
 def test_the_check_accepts_the_solution(lesson: str, name: str) -> None:
-    assert CHECKS[lesson, name].hint(solutions(lesson)[name]) is None
+    assert CHECKS[lesson, name].hint(solution(lesson, name)) is None
 
 
 @each_check
@@ -86,4 +50,4 @@ def test_the_check_tells_mistakes_apart(lesson: str, name: str) -> None:
 def test_answers_belong_to_checks_and_checks_to_exercises() -> None:
     assert set(ANSWERS) == set(CHECKS)
     for lesson in {lesson for lesson, _ in CHECKS}:
-        assert set(solutions(lesson)) == {name for of, name in CHECKS if of == lesson}
+        assert set(solved(lesson)) == {name for of, name in CHECKS if of == lesson}

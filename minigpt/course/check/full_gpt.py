@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -232,6 +233,7 @@ def gpt_forward_flops(answer: Callable[[GPTConfig, int, int], int]) -> str | Non
     return None
 
 
+@cache
 def _counted(config: GPTConfig, B: int, T: int) -> int:
     """The FLOPs of a forward pass, as torch counts them, with attention as plain products."""
     with torch.device("meta"):
