@@ -1,5 +1,7 @@
 """Every check accepts the lesson's solution and two other right answers, and tells at least four mistakes apart."""
 
+import re
+
 import pytest
 
 from minigpt.course import check
@@ -42,6 +44,7 @@ def test_the_check_tells_mistakes_apart(lesson: str, name: str) -> None:
         hint = hints[answer]
         assert hint is not None, f"{answer.__name__} is accepted"
         assert hint != NOT_ATTEMPTED, f"{answer.__name__} passes for an untouched stub"
+        assert not re.search(r"0x[0-9a-f]{6,}|/(home|tmp)/", hint), f"{answer.__name__}: one machine's hint, {hint!r}"
         assert words in hint, f"{answer.__name__}: the hint is {hint!r}, without {words!r}"
         others = [other.__name__ for other in wrong if other is not answer and words in str(hints[other])]
         assert not others, f"{words!r} also stands in the hint for {others}"

@@ -33,6 +33,18 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 EXERCISE = re.compile(r"### Exercise (\d+) · .+ \((★☆☆|★★☆|★★★), \d+ min\)")
 
 
+# Processors, systems and builds as they name themselves.
+MACHINE = re.compile(
+    r"\b(AVX\w*|AMX|SSE\d|NEON|EPYC|Xeon|Ryzen|Apple M\d|x86_64|aarch64|arm64|Linux|Darwin"
+    r"|\d+\.\d+\.\d+\+(cpu|cu\d+))\b"
+)
+# What reads a clock, or asks the machine what it is.
+ASKS = re.compile(
+    r"\b(perf_counter|process_time|monotonic|time\.time|datetime\.now|timeit|cpu_count|get_num_threads|get_cpu_capability"
+    r"|platform\.\w+|getrusage|fastest_threads|has_bfloat16_units|doctor)\b|^%%?time"
+)
+
+
 def read(path: Path) -> NotebookNode:
     return nbformat.read(path, as_version=4)
 
@@ -156,12 +168,33 @@ def test_outputs_are_fit_to_store(path: Path) -> None:
             local = re.search(r"(/(root|home|work|tmp|Users|private|var)/[\w.-]+|[A-Z]:\\\\|site-packages)", text)
             assert not local, f"{cell.id}: shows a path of one machine: {local[0]}"
             assert not re.search(r"\bat 0x[0-9a-f]{6,}", text), f"{cell.id}: shows an address in memory"
+            assert not re.search(r"\w*Warning\b", text), f"{cell.id}: a warning, which another machine may not give"
+            named = "nbval-ignore-output" not in tags(cell) and MACHINE.search(text)
+            assert not named, f"{cell.id}: shows {named[0]!r} of one machine: tag it nbval-ignore-output"
             for mime in output.get("data", {}):
                 assert mime not in ("image/png", "image/jpeg"), f"{cell.id}: nbval cannot compare {mime}; use SVG"
             drawing = output.get("data", {}).get("image/svg+xml", "")
             dated = "<dc:date>" in drawing or "<dc:creator>" in drawing
             assert not dated, f"{cell.id}: a date or a version in an SVG: was start_lesson() called?"
             assert "<image" not in drawing, f"{cell.id}: a bitmap in an SVG: draw it with pcolormesh instead of imshow"
+
+
+@each_notebook
+def test_what_a_clock_or_the_machine_says_is_compared_nowhere(path: Path) -> None:
+    """Such numbers are shown under the tag nbval-ignore-output; later cells may assert about them in silence."""
+    for cell in read(path).cells:
+        if cell.cell_type == "code" and cell.outputs and "nbval-ignore-output" not in tags(cell):
+            asked = ASKS.search(cell.source)
+            assert not asked, f"{cell.id}: what {asked[0]} says is shown, and compared: tag it nbval-ignore-output"
+
+
+def test_the_machine_is_seen_where_it_speaks() -> None:
+    assert all(map(MACHINE.search, ["cpu instructions  AVX512", "AMD EPYC", "torch 2.13.0+cpu", "Linux x86_64"]))
+    assert all(
+        map(ASKS.search, ["start = time.perf_counter()", "%timeit f()", "torch.get_num_threads()", "!minigpt doctor"])
+    )
+    assert not any(map(ASKS.search, ["the time of a step", "a doctorate", "timeless"]))
+    assert not any(map(MACHINE.search, ["neon", "summary", "linux", "0.13.0", "51.5 GFLOP"]))
 
 
 @each_notebook
