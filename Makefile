@@ -16,6 +16,7 @@ test: .venv/.dev lint
 	$(BIN)/python -m pytest -n 2 tests
 	$(BIN)/python notebooks/build.py --check
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 3600 --dist loadfile -n 2 notebooks
+	$(BIN)/python -m tests.portable --quick --processes 2
 
 # The same in a real browser, as a learner does it. Needs Chromium: apt-get install chromium
 test-browser: .venv/.dev

@@ -92,8 +92,9 @@ def test_a_later_row_changes_no_earlier_one() -> None:
         assert torch.equal((a @ a)[:20], (changed @ a)[:20])
 
 
-def test_whole_numbers_stay() -> None:
+def test_whole_numbers_and_simple_fractions_stay() -> None:
     with Noise(1):
+        assert torch.tensor([0.5, 0.0, 0.25]).cumsum(0).tolist() == [0.5, 0.5, 0.75]
         assert torch.ones(1000).sum() == 1000
         assert torch.equal(
             torch.eye(3) @ torch.tensor([[1.0, 2], [3, 4], [5, 6]]), torch.tensor([[1.0, 2], [3, 4], [5, 6]])

@@ -29,10 +29,15 @@ NOISY = [
 POOL = 2**20  # factors drawn once; an operation takes a stretch of them that its name and its shape choose
 
 
+# Sums and products of whole numbers are exact in any order, and so are those of halves, quarters, …: they stay. In the
+# short types every number is such a fraction.
+EXACT = {torch.float32: 1024, torch.bfloat16: 1, torch.float16: 1}
+
+
 class Noise(TorchDispatchMode):
     """Multiplies the results of NOISY operations by 1 + ERROR * N(0, 1); float64 stays exact, and so do whole numbers.
 
-    Sums and products of whole numbers are exact in any order. The random numbers come from a generator of its own.
+    The random numbers come from a generator of its own.
     """
 
     def __init__(self, seed: int) -> None:
@@ -57,7 +62,8 @@ class Noise(TorchDispatchMode):
         start, count, factors = self.starts[func, result.shape], result.numel(), self.factors[result.dtype]
         if count > POOL:
             factors = factors.repeat(count // POOL + 1)
-        return torch.where(result == result.trunc(), 1.0, factors[start : start + count].view(result.shape))
+        parts = result * EXACT[result.dtype]
+        return torch.where(parts == parts.trunc(), 1.0, factors[start : start + count].view(result.shape))
 
 
 def overloads(name: str) -> list[Any]:
