@@ -23,6 +23,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,7 @@ start_lesson()
 VOCABULARY = [".", "again", "and", "never"]
 text = ["again", "and", "again", "."]
 ids = [VOCABULARY.index(word) for word in text]
-inputs, targets = ids[:-1], ids[1:]  # (T,) each: at every position, what is read and what comes next
+inputs, targets = ids[:-1], ids[1:]  # (T,): what is read, and what comes next
 
 Array = npt.NDArray[np.float64]
 weights: dict[str, Array] = {
@@ -83,10 +84,11 @@ weights: dict[str, Array] = {
 def gpt_with(weights: dict[str, Array]) -> GPT:
     """The package's GPT with these weights."""
     config = GPTConfig(
-        vocab_size=4, context_length=3, n_layers=1, n_heads=1, d_model=2, d_ff=3, tie_embeddings=False
-    )
+        vocab_size=4, context_length=3, n_layers=1, n_heads=1, d_model=2, d_ff=3,
+        tie_embeddings=False,
+    )  # fmt: skip
     model = GPT(config).double()
-    model.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
+    model.load_state_dict({name: torch.tensor(w) for name, w in weights.items()})
     return model
 
 
@@ -106,7 +108,7 @@ print(f"a model that knows nothing: ln 4 = {math.log(4):.4f}")
 
 # %% [markdown]
 # The model is worse than one that knows nothing. Its numbers are wrong, but which of them, and in which direction? We can ask
-# each number: add a little to it, run the model again, and see whether the loss rises or falls.
+# each number: add a little to it, run the model again, and see whether the loss rises or falls. In the output head:
 
 # %%
 before = package_loss(model).item()
@@ -115,14 +117,14 @@ for j, word in enumerate(VOCABULARY):
     with torch.no_grad():
         nudged.output_head.weight[j, 0] += 0.001
     change = package_loss(nudged).item() - before
-    print(f"0.001 more in the head's first number of {word!r:>7}: the loss changes by {change:+.6f}")
+    print(f"0.001 more in the first number of {word!r:>7}: loss {change:+.6f}")
 
 # %% [markdown]
 # This works. It also needs one more forward pass for each number. GPT-2 has 124,439,808 of them:
 
 # %%
 days = 124_439_808 * 0.1 / (24 * 60 * 60)
-print(f"one forward pass each, 0.1 s per pass: {days:.0f} days for a single step of training")
+print(f"one forward pass each, of 0.1 s: {days:.0f} days for one step of training")
 
 # %% [markdown]
 # Real training moves all the numbers after every batch, and the whole step costs about as much as three forward passes
@@ -139,7 +141,8 @@ print(f"one forward pass each, 0.1 s per pass: {days:.0f} days for a single step
 w, x, y = 1.0, 3.0, 2.0
 for delta in (0.1, 0.01, 0.001):
     growth = ((w + delta) * x - y) ** 2 - (w * x - y) ** 2
-    print(f"w grows by {delta:<5}: the loss grows by {growth:.6f}, {growth / delta:.3f} times as much")
+    times = growth / delta
+    print(f"w grows by {delta:<5}: the loss by {growth:.6f}, {times:.3f} times as much")
 
 # %% [markdown]
 # The smaller the nudge, the closer the ratio is to 6. This limit is the **slope** of the loss in $w$, written
@@ -158,7 +161,8 @@ for delta in (0.1, 0.01, 0.001):
 slope = 2 * (w * x - y) * x
 for learning_rate in (0.01, 0.05, 0.1, 0.15):
     new = w - learning_rate * slope
-    print(f"learning rate {learning_rate:.2f}: w = {new:.2f}, loss {(new * x - y) ** 2:.4f}")
+    new_loss = (new * x - y) ** 2
+    print(f"learning rate {learning_rate:.2f}: w = {new:.2f}, loss {new_loss:.4f}")
 
 # %% [markdown]
 # The first three rates lower the loss of 1. The last one overshoots, and the loss is larger than before. A slope is true where
@@ -173,19 +177,20 @@ for learning_rate in (0.01, 0.05, 0.1, 0.15):
 
 # %%
 class Number:
-    """A number that remembers what it was made from, and its slope in each of these sources."""
+    """A number that remembers its sources, and its slope in each of them."""
 
-    def __init__(self, value: float, sources: tuple[tuple["Number", float], ...] = ()) -> None:
+    def __init__(self, value: float, *sources: tuple["Number", float]) -> None:
         self.value, self.sources, self.gradient = value, sources, 0.0
 
     def __add__(self, other: "Number") -> "Number":
-        return Number(self.value + other.value, ((self, 1.0), (other, 1.0)))
+        return Number(self.value + other.value, (self, 1.0), (other, 1.0))
 
     def __sub__(self, other: "Number") -> "Number":
-        return Number(self.value - other.value, ((self, 1.0), (other, -1.0)))
+        return Number(self.value - other.value, (self, 1.0), (other, -1.0))
 
     def __mul__(self, other: "Number") -> "Number":
-        return Number(self.value * other.value, ((self, other.value), (other, self.value)))
+        product = self.value * other.value
+        return Number(product, (self, other.value), (other, self.value))
 
 
 def in_order(number: Number, order: list[Number]) -> list[Number]:
@@ -202,15 +207,16 @@ def backward(end: Number) -> None:
     end.gradient = 1.0
     for number in reversed(in_order(end, [])):
         for source, slope in number.sources:
-            source.gradient += slope * number.gradient  # along a path multiply; where paths meet, add
+            # Along a path slopes multiply; where paths meet, they add.
+            source.gradient += slope * number.gradient
 
 
 weight, given, wanted = Number(1.0), Number(3.0), Number(2.0)
 error = weight * given - wanted
 squared = error * error
 backward(squared)
-print(f"loss {squared.value}, slopes:", end=" ")
-print(f"w {weight.gradient}, x {given.gradient}, y {wanted.gradient}, error {error.gradient}")
+print(f"loss {squared.value}, slope in the error {error.gradient}")
+print(f"slopes in w {weight.gradient}, x {given.gradient}, y {wanted.gradient}")
 
 # %% [markdown]
 # The error is used twice, in `error * error`. Each use brings back a slope of 1, and they add up to the 2 from above. This is
@@ -241,7 +247,9 @@ assert w_torch.grad == weight.gradient == slope == 6.0
 
 
 # %% tags=["exercise"]
-def numerical_gradient(f: Callable[[list[float]], float], x: list[float]) -> list[float]:
+def numerical_gradient(
+    f: Callable[[list[float]], float], x: list[float]
+) -> list[float]:
     """The slope of f in each number of x."""
     ### BEGIN SOLUTION
     delta = 1e-5
@@ -269,15 +277,17 @@ check.numerical_gradient(numerical_gradient)
 # %%
 T = len(inputs)
 TOKENS = [VOCABULARY[i] for i in inputs]
-block = model.blocks[0]
+block: Any = model.blocks[0]
 
 
-def show(name: str, matrix: Array, rows: Sequence[str] = TOKENS, digits: int = 4) -> None:
+def show(
+    name: str, matrix: Array, rows: Sequence[str] = TOKENS, digits: int = 4
+) -> None:
     """Print a matrix with a name for each row."""
     print(f"{name} {matrix.shape}")
-    for row, values in zip(rows, matrix, strict=True):
-        numbers = (round(value, digits) + 0.0 for value in values)  # + 0.0: no -0
-        print(f"  {row:>9} ", " ".join(f"{number:{digits + 5}.{digits}f}" for number in numbers))
+    for row, values in zip(rows, matrix.round(digits) + 0.0, strict=True):  # no -0
+        numbers = " ".join(f"{value:{digits + 5}.{digits}f}" for value in values)
+        print(f"  {row:>9}  {numbers}")
 
 
 def same(ours: Array, theirs: Tensor) -> None:
@@ -289,10 +299,11 @@ def same(ours: Array, theirs: Tensor) -> None:
 # **Embeddings** (lesson 3). Each token fetches its row of the token embedding, and adds the row of its position.
 
 # %%
-x0 = weights["token_embedding.weight"][inputs] + weights["position_embedding.weight"]  # (T, d_model)
-show("x0", x0)
+x0 = weights["token_embedding.weight"][inputs] + weights["position_embedding.weight"]
+show("x0", x0)  # (T, d_model)
 
-package_x0 = model.token_embedding(torch.tensor([inputs])) + model.position_embedding(torch.arange(T))
+tokens, positions = torch.tensor([inputs]), torch.arange(T)
+package_x0 = model.token_embedding(tokens) + model.position_embedding(positions)
 same(x0, package_x0)
 
 # %% [markdown]
@@ -313,7 +324,7 @@ EPSILON = 1e-5
 
 
 def layer_norm(x: Array, gain: Array, bias: Array) -> tuple[Array, Array, Array]:
-    """LayerNorm of each row: the output, and for the way back n, (T, d), and s, (T, 1)."""
+    """LayerNorm of each row, and for the way back n, (T, d), and s, (T, 1)."""
     deviation = x - x.mean(axis=-1, keepdims=True)
     s = np.sqrt((deviation**2).mean(axis=-1, keepdims=True) + EPSILON)
     n = deviation / s
@@ -359,8 +370,9 @@ visible = np.tril(np.ones((T, T), dtype=bool))
 scores = np.where(visible, q @ k.T / math.sqrt(2), -np.inf)  # (T, T)
 A = softmax(scores)
 mixed = A @ v  # (T, d_k)
-for name, matrix in {"q": q, "k": k, "v": v, "scores": scores, "A": A, "A v": mixed}.items():
+for name, matrix in (("q", q), ("k", k), ("v", v), ("scores", scores), ("A", A)):
     show(name, matrix)
+show("A v", mixed)
 
 same(qkv, block.attention.qkv(block.attention_norm(package_x0)))
 
@@ -372,7 +384,8 @@ same(qkv, block.attention.qkv(block.attention_norm(package_x0)))
 # decimals of it.
 
 # %%
-attended = linear(mixed, weights[f"{attention}.output.weight"], weights[f"{attention}.output.bias"])
+to_stream = weights[f"{attention}.output.weight"], weights[f"{attention}.output.bias"]
+attended = linear(mixed, *to_stream)
 x1 = x0 + attended
 show("attention adds", attended, digits=6)
 show("x1 = x0 + attention", x1, digits=6)
@@ -394,11 +407,14 @@ def gelu(u: Array) -> Array:
 
 feed_forward = "blocks.0.feed_forward"
 f, f_n, f_s = layer_norm(x1, *norm_weights(f"{feed_forward}_norm"))
-u = linear(f, weights[f"{feed_forward}.up.weight"], weights[f"{feed_forward}.up.bias"])  # (T, d_ff)
+up = weights[f"{feed_forward}.up.weight"], weights[f"{feed_forward}.up.bias"]
+down = weights[f"{feed_forward}.down.weight"], weights[f"{feed_forward}.down.bias"]
+u = linear(f, *up)  # (T, d_ff)
 hidden = gelu(u)
-x2 = x1 + linear(hidden, weights[f"{feed_forward}.down.weight"], weights[f"{feed_forward}.down.bias"])
-for name, matrix in {"f = LayerNorm(x1)": f, "u = up(f)": u, "GELU(u)": hidden}.items():
-    show(name, matrix)
+x2 = x1 + linear(hidden, *down)
+show("f = LayerNorm(x1)", f)
+show("u = up(f)", u)
+show("GELU(u)", hidden)
 show("x2 = x1 + down(GELU(u))", x2, digits=6)
 
 package_x2 = block(package_x0)
@@ -427,7 +443,8 @@ for t, target in enumerate(targets):
     came = f"after {TOKENS[t]!r:>7} came {VOCABULARY[target]!r:>7}"
     print(f"{came}: p = {p[t, target]:.4f}, cost {costs[t]:.4f}")
 loss_by_hand = sum(costs) / T
-print(f"loss = ({' + '.join(f'{cost:.4f}' for cost in costs)}) / {T} = {loss_by_hand:.4f}")
+written = " + ".join(f"{cost:.4f}" for cost in costs)
+print(f"loss = ({written}) / {T} = {loss_by_hand:.4f}")
 assert math.isclose(loss_by_hand, before)
 
 # %% [markdown]
@@ -436,16 +453,27 @@ assert math.isclose(loss_by_hand, before)
 
 
 # %% tags=["package:minigpt.model.gpt.next_token_loss"]
-def next_token_loss(logits: Tensor, targets: Tensor, n_targets: Tensor | int | None = None) -> Tensor:
-    """Cross-entropy in nats: the sum over all targets that count, divided by how many they are."""
+def next_token_loss(
+    logits: Tensor, targets: Tensor, n_targets: Tensor | int | None = None
+) -> Tensor:
+    """Cross-entropy in nats: the sum over the targets that count, by their number."""
     if n_targets is None:
         n_targets = (targets != IGNORE).sum().clamp(min=1)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # bfloat16 has 3 digits, too few to add up
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum") / n_targets
+    # bfloat16 has 3 digits, too few to add up
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return (
+        F.cross_entropy(
+            logits.flatten(0, 1),
+            targets.flatten(),
+            ignore_index=IGNORE,
+            reduction="sum",
+        )
+        / n_targets
+    )
 
 
 # %%
-loss_from_logits = next_token_loss(torch.tensor(z)[None], torch.tensor([targets]))  # (1, T, vocab_size), (1, T)
+loss_from_logits = next_token_loss(torch.tensor([z]), torch.tensor([targets]))
 assert math.isclose(loss_from_logits.item(), loss_by_hand)
 print(f"next_token_loss: {loss_from_logits:.4f}")
 
@@ -463,7 +491,9 @@ print(f"next_token_loss: {loss_from_logits:.4f}")
 
 
 # %%
-def torch_says(function: Callable[[Tensor], Tensor], x: Array, g_output: Array | float) -> Array:
+def torch_says(
+    function: Callable[[Tensor], Tensor], x: Array, g_output: Array | float
+) -> Array:
     """The gradient of x, by autograd, when g_output arrives at function(x)."""
     leaf = torch.tensor(x, requires_grad=True)
     (gradient,) = torch.autograd.grad(function(leaf), leaf, torch.tensor(g_output))
@@ -490,7 +520,8 @@ truth = np.eye(4)[targets]  # (T, vocab_size): 1 at the token that came
 g_z = (p - truth) / T
 show(f"g_z for {VOCABULARY}", g_z)
 
-assert np.allclose(g_z, torch_says(lambda z: F.cross_entropy(z, torch.tensor(targets)), z, 1.0))
+came_next = torch.tensor(targets)
+assert np.allclose(g_z, torch_says(lambda z: F.cross_entropy(z, came_next), z, 1.0))
 assert np.allclose(g_z.sum(axis=-1), 0)
 
 # %% [markdown]
@@ -574,38 +605,42 @@ def linear_backward(g_y: Array, x: Array, weight: Array) -> tuple[Array, Array, 
 
 # %%
 n, s = h_n[0], h_s[0, 0]  # of the first token
-direct, by_the_mean, by_the_divisor = np.eye(2), np.full((2, 2), 1 / 2), np.outer(n, n) / 2
-for name, matrix in {
-    "directly": direct, "through the mean": by_the_mean, "through the divisor": by_the_divisor,
-    f"slopes: (first − second − third) / s, s = {s:.4f}": (direct - by_the_mean - by_the_divisor) / s,
-}.items():  # fmt: skip
-    show(name, matrix, ["n_0", "n_1"])
+direct, by_the_mean = np.eye(2), np.full((2, 2), 1 / 2)
+by_the_divisor = np.outer(n, n) / 2
+slopes = (direct - by_the_mean - by_the_divisor) / s
+show("1. directly", direct, ["n_0", "n_1"])
+show("2. through the mean", by_the_mean, ["n_0", "n_1"])
+show("3. through the divisor", by_the_divisor, ["n_0", "n_1"])
+show(f"slopes: (1. − 2. − 3.) / s, where s = {s:.4f}", slopes, ["n_0", "n_1"])
 
 g_n = g_h[0] * weights["final_norm.weight"]
-g_row = g_n @ (direct - by_the_mean - by_the_divisor) / s
-print("g_n:", [f"{value:.4f}" for value in g_n], "  times the slopes:", [f"{value:.4f}" for value in g_row])
+g_row = g_n @ slopes
+print("what arrives, g_n:  ", [f"{value:.4f}" for value in g_n])
+print("times the slopes:   ", [f"{value:.4f}" for value in g_row])
 
 # %% [markdown]
 # The same for every row:
 
 
 # %%
-def layer_norm_by_table(g_y: Array, n: Array, s: Array, gain: Array) -> tuple[Array, Array, Array]:
+def layer_norm_by_table(
+    g_y: Array, n: Array, s: Array, gain: Array
+) -> tuple[Array, Array, Array]:
     """The gradients of x, gain and bias, when g_y arrives at layer_norm(x, gain, bias)."""
     d = n.shape[-1]
-    slopes = (np.eye(d) - 1 / d - n[:, :, None] * n[:, None, :] / d) / s[:, :, None]  # (T, d, d)
-    g_n = g_y * gain
-    return (g_n[:, None, :] @ slopes)[:, 0], (g_y * n).sum(axis=0), g_y.sum(axis=0)
+    squares = n[:, :, None] * n[:, None, :]  # (T, d, d)
+    slopes = (np.eye(d) - 1 / d - squares / d) / s[:, :, None]
+    g_x = ((g_y * gain)[:, None, :] @ slopes)[:, 0]
+    return g_x, (g_y * n).sum(axis=0), g_y.sum(axis=0)
 
 
-final_gain, final_bias = norm_weights("final_norm")
-g_x2, g_final_gain, g_final_bias = layer_norm_by_table(g_h, h_n, h_s, final_gain)
+g_x2, g_final_gain, g_final_bias = layer_norm_by_table(
+    g_h, h_n, h_s, weights["final_norm.weight"]
+)
 show("g_x2", g_x2)
 
 assert np.allclose(g_x2[0], g_row)
-torch_norm = nn.LayerNorm(2, EPSILON).double()
-torch_norm.load_state_dict({"weight": torch.tensor(final_gain), "bias": torch.tensor(final_bias)})
-assert np.allclose(g_x2, torch_says(torch_norm, x2, g_h), atol=1e-10)
+assert np.allclose(g_x2, torch_says(model.final_norm, x2, g_h), atol=1e-10)
 
 # %% [markdown]
 # Each row of `g_x2` sums to zero. LayerNorm subtracts the mean, so pushing all features up by the same amount changes nothing, and
@@ -620,10 +655,10 @@ random = np.random.default_rng(0)
 for width, rows in ((2, 1000), (8, 1000), (768, 10)):
     x_random, g_random = random.standard_normal((2, rows, width))
     _, n_random, s_random = layer_norm(x_random, np.ones(width), np.zeros(width))
-    g_through, _, _ = layer_norm_by_table(g_random, n_random, s_random, np.ones(width))
-    share = ((g_through * s_random) ** 2).sum() / (g_random**2).sum()
-    expected = (width - 2) / width
-    print(f"{width:3} features: {share:6.1%} of the squared gradient pass, (d - 2) / d = {expected:6.1%}")
+    passed, _, _ = layer_norm_by_table(g_random, n_random, s_random, np.ones(width))
+    share = ((passed * s_random) ** 2).sum() / (g_random**2).sum()
+    print(f"{width:3} features: {share:6.1%} of the squared gradient pass,", end=" ")
+    print(f"(d - 2) / d = {(width - 2) / width:6.1%}")
 
 # %% [markdown]
 # ### Exercise 3 · LayerNorm, there and back (★★★, 25 min)
@@ -641,10 +676,10 @@ for width, rows in ((2, 1000), (8, 1000), (768, 10)):
 def layer_norm_both_ways(
     x: Tensor, gain: Tensor, bias: Tensor, eps: float, g_y: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """LayerNorm of each row of x, (T, d), and its way back.
+    """LayerNorm of each row of x, (T, d), and its way back when g_y arrives at y.
 
     Returns:
-        y, (T, d), then the gradients of x, (T, d), of gain, (d,), and of bias, (d,), when g_y, (T, d), arrives at y.
+        y, (T, d), and the gradients of x, (T, d), of gain, (d,), and of bias, (d,).
     """
     ### BEGIN SOLUTION
     # Forward. Keep n and s: the way back needs both.
@@ -685,20 +720,22 @@ check.layer_norm_both_ways(layer_norm_both_ways)
 def gelu_slope(u: Array) -> Array:
     """How fast gelu(u) grows with u."""
     t = np.tanh(SQRT_2_OVER_PI * (u + 0.044715 * u**3))
-    return 0.5 * (1 + t) + 0.5 * u * (1 - t**2) * SQRT_2_OVER_PI * (1 + 3 * 0.044715 * u**2)
+    inner = SQRT_2_OVER_PI * (1 + 3 * 0.044715 * u**2)
+    return 0.5 * (1 + t) + 0.5 * u * (1 - t**2) * inner
 
 
-g_hidden, g_down, g_down_bias = linear_backward(g_x2, hidden, weights[f"{feed_forward}.down.weight"])
+f_gain = weights[f"{feed_forward}_norm.weight"]
+g_hidden, g_down, g_down_bias = linear_backward(g_x2, hidden, down[0])
 g_u = g_hidden * gelu_slope(u)
-g_f, g_up, g_up_bias = linear_backward(g_u, f, weights[f"{feed_forward}.up.weight"])
-g_ffn, g_f_gain, g_f_bias = layer_norm_by_table(g_f, f_n, f_s, weights[f"{feed_forward}_norm.weight"])
+g_f, g_up, g_up_bias = linear_backward(g_u, f, up[0])
+g_ffn, g_f_gain, g_f_bias = layer_norm_by_table(g_f, f_n, f_s, f_gain)
 g_x1 = g_x2 + g_ffn
-for name, matrix in {
-    "g_hidden": g_hidden, "g_u": g_u, "g_f": g_f, "out of the branch": g_ffn, "g_x1": g_x1
-}.items():  # fmt: skip
+for name, matrix in (("g_hidden", g_hidden), ("g_u", g_u), ("g_f", g_f)):
     show(name, matrix)
+show("out of the branch", g_ffn)
+show("g_x1", g_x1)
 
-assert np.allclose(g_u, torch_says(lambda u: F.gelu(u, approximate="tanh"), u, g_hidden))
+assert np.allclose(g_u, torch_says(nn.GELU(approximate="tanh"), u, g_hidden))
 
 # %% [markdown]
 # Compare the last two: most of `g_x1` came straight down the residual stream. In a deep model this path keeps the gradient alive
@@ -712,7 +749,7 @@ assert np.allclose(g_u, torch_says(lambda u: F.gelu(u, approximate="tanh"), u, g
 # both: $g_A = g_{\text{mixed}}\, v^\top$ and $g_v = A^\top g_{\text{mixed}}$.
 
 # %%
-g_mixed, g_output, g_output_bias = linear_backward(g_x1, mixed, weights[f"{attention}.output.weight"])
+g_mixed, g_output, g_output_bias = linear_backward(g_x1, mixed, to_stream[0])
 g_A = g_mixed @ v.T  # (T, T)
 g_v = A.T @ g_mixed  # (T, d_k)
 show("g_A", g_A)
@@ -736,12 +773,14 @@ def softmax_backward(g_A: Array, A: Array) -> Array:
     return A * (g_A - (g_A * A).sum(axis=-1, keepdims=True))
 
 
-third = np.array([[A[2, i] * ((i == j) - A[2, j]) for j in range(T)] for i in range(T)])
-show("slopes of the third row's weights (down) in its scores (across)", third, ["a_0", "a_1", "a_2"])
+table = [[A[2, i] * ((i == j) - A[2, j]) for j in range(T)] for i in range(T)]
+third = np.array(table)
+show("third row: slopes of the weights (down) in the scores (across)", third, TOKENS)
 g_scores = softmax_backward(g_A, A)
 show("g_scores", g_scores)
 
-assert np.allclose(g_scores[2], g_A[2] @ third) and np.allclose(g_scores.sum(axis=-1), 0)
+assert np.allclose(g_scores[2], g_A[2] @ third)
+assert np.allclose(g_scores.sum(axis=-1), 0)
 assert np.allclose(g_scores, torch_says(lambda s: s.softmax(dim=-1), scores, g_A))
 
 # %% [markdown]
@@ -756,8 +795,10 @@ assert np.allclose(g_scores, torch_says(lambda s: s.softmax(dim=-1), scores, g_A
 g_q = g_scores @ k / math.sqrt(2)
 g_k = g_scores.T @ q / math.sqrt(2)
 g_qkv = np.concatenate([g_q, g_k, g_v], axis=-1)  # (T, 3 d_model)
-g_a, g_qkv_weight, g_qkv_bias = linear_backward(g_qkv, a, weights[f"{attention}.qkv.weight"])
-g_attention, g_a_gain, g_a_bias = layer_norm_by_table(g_a, a_n, a_s, weights[f"{attention}_norm.weight"])
+a_gain = weights[f"{attention}_norm.weight"]
+qkv_weight = weights[f"{attention}.qkv.weight"]
+g_a, g_qkv_weight, g_qkv_bias = linear_backward(g_qkv, a, qkv_weight)
+g_attention, g_a_gain, g_a_bias = layer_norm_by_table(g_a, a_n, a_s, a_gain)
 g_x0 = g_x1 + g_attention
 show("g_qkv", g_qkv)
 show("g_qkv_weight", g_qkv_weight, ["q", "q", "k", "k", "v", "v"])
@@ -807,23 +848,27 @@ def forward_and_backward(
     def norm(name: str, x: Array) -> tuple[Array, Array, Array]:
         return layer_norm(x, w[f"{name}.weight"], w[f"{name}.bias"])
 
+    def through(name: str, x: Array) -> Array:
+        return linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
     def norm_back(name: str, g_y: Array, n: Array, s: Array) -> Array:
-        g_x, g[f"{name}.weight"], g[f"{name}.bias"] = norm_backward(g_y, n, s, w[f"{name}.weight"])
+        back = norm_backward(g_y, n, s, w[f"{name}.weight"])
+        g_x, g[f"{name}.weight"], g[f"{name}.bias"] = back
         return g_x
 
     def linear_back(name: str, g_y: Array, x: Array) -> Array:
-        g_x, g[f"{name}.weight"], g[f"{name}.bias"] = linear_backward(g_y, x, w[f"{name}.weight"])
+        back = linear_backward(g_y, x, w[f"{name}.weight"])
+        g_x, g[f"{name}.weight"], g[f"{name}.bias"] = back
         return g_x
 
     x0 = w["token_embedding.weight"][inputs] + w["position_embedding.weight"]
     a, a_n, a_s = norm(f"{attention}_norm", x0)
-    qkv = linear(a, w[f"{attention}.qkv.weight"], w[f"{attention}.qkv.bias"])
-    q, k, v = np.split(qkv, 3, axis=-1)
+    q, k, v = np.split(through(f"{attention}.qkv", a), 3, axis=-1)
     A = softmax(np.where(visible, q @ k.T / math.sqrt(2), -np.inf))
-    x1 = x0 + linear(A @ v, w[f"{attention}.output.weight"], w[f"{attention}.output.bias"])
+    x1 = x0 + through(f"{attention}.output", A @ v)
     f, f_n, f_s = norm(f"{feed_forward}_norm", x1)
-    u = linear(f, w[f"{feed_forward}.up.weight"], w[f"{feed_forward}.up.bias"])
-    x2 = x1 + linear(gelu(u), w[f"{feed_forward}.down.weight"], w[f"{feed_forward}.down.bias"])
+    u = through(f"{feed_forward}.up", f)
+    x2 = x1 + through(f"{feed_forward}.down", gelu(u))
     h, h_n, h_s = norm("final_norm", x2)
     p = softmax(h @ w["output_head.weight"].T)
     loss = -np.log(p[range(T), targets]).mean()
@@ -841,7 +886,7 @@ def forward_and_backward(
     g_x0 = g_x1 + norm_back(f"{attention}_norm", g_a, a_n, a_s)
     g["position_embedding.weight"] = g_x0
     g["token_embedding.weight"] = np.zeros_like(w["token_embedding.weight"])
-    np.add.at(g["token_embedding.weight"], inputs, g_x0)  # adds, also where an id comes twice
+    np.add.at(g["token_embedding.weight"], inputs, g_x0)  # an id may come twice
     return float(loss), g
 
 
@@ -849,7 +894,8 @@ loss_on_one_page, gradient = forward_and_backward(weights)
 assert math.isclose(loss_on_one_page, loss_by_hand)
 assert np.allclose(gradient["token_embedding.weight"], g_tokens)
 assert np.allclose(gradient["output_head.weight"], g_W)
-print(f"loss {loss_on_one_page:.4f}, {sum(g.size for g in gradient.values())} slopes")
+n_slopes = sum(g.size for g in gradient.values())
+print(f"loss {loss_on_one_page:.4f}, {n_slopes} slopes")
 
 # %% [markdown]
 # Two judges who know nothing of our formulas: autograd, on the package's model, and nudging, on our own forward pass. They are
@@ -893,14 +939,16 @@ for name, ours in gradient.items():
 
 
 # %%
-def forgets_the_mean(g_y: Array, n: Array, s: Array, gain: Array) -> tuple[Array, Array, Array]:
+def forgets_the_mean(
+    g_y: Array, n: Array, s: Array, gain: Array
+) -> tuple[Array, Array, Array]:
     """The way back through LayerNorm, without the path through the mean."""
     g_n = g_y * gain
     g_x = (g_n - n * (g_n * n).mean(axis=-1, keepdims=True)) / s
     return g_x, (g_y * n).sum(axis=0), g_y.sum(axis=0)
 
 
-_, suspect = forward_and_backward(weights, forgets_the_mean)
+suspect = forward_and_backward(weights, forgets_the_mean)[1]
 for name, ours in suspect.items():
     scale = (np.abs(ours) + np.abs(nudged_slopes[name])).max()
     worst = np.abs(ours - nudged_slopes[name]).max() / scale
@@ -926,11 +974,13 @@ for rule, make in {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}.items():
     fresh = gpt_with(weights)
     mover = make(fresh.parameters(), lr=0.001)
     package_loss(fresh).backward()
-    unchanged = all(np.array_equal(weights[n], values.numpy()) for n, values in fresh.state_dict().items())
+    still = fresh.state_dict()
+    unchanged = all(np.array_equal(weights[n], still[n].numpy()) for n in weights)
     mover.step()
-    moved = fresh.output_head.weight.detach().numpy() - weights["output_head.weight"]
+    head = fresh.output_head.weight.detach().numpy()
+    moved = head - weights["output_head.weight"]
     print(f"weights unchanged by backward: {unchanged}")
-    print(f"{rule:<4} then moves two of them by {moved[0, 0]:+.4f} and {moved[2, 0]:+.4f}")
+    print(f"{rule:<4} then moves two by {moved[0, 0]:+.4f} and {moved[2, 0]:+.4f}")
     assert unchanged
 
 # %% [markdown]
@@ -970,7 +1020,8 @@ step1 = lr * m1_hat / (math.sqrt(v1_hat) + epsilon)
 w0 = weights["output_head.weight"][0, 0]
 w1 = w0 - lr * decay * w0 - step1
 
-print(f"g = {g1:.4f}   m = {m1:.4f}   v = {v1:.4f}   corrected: m = {m1_hat:.4f}, v = {v1_hat:.4f}")
+print(f"g = {g1:.4f}   m = {m1:.4f}   v = {v1:.4f}")
+print(f"corrected: m = {m1_hat:.4f}, v = {v1_hat:.4f}")
 print(f"step  = {lr} · {m1_hat:.4f} / √{v1_hat:.4f} = {step1:.4f}")
 print(f"decay = {lr} · {decay} · {w0:.4f} = {lr * decay * w0:.4f}")
 print(f"w     = {w0:.4f} − ({lr * decay * w0:.4f}) − ({step1:.4f}) = {w1:.4f}")
@@ -1008,14 +1059,16 @@ v2_hat = v2 / (1 - beta2**2)
 step2 = lr * m2_hat / (math.sqrt(v2_hat) + epsilon)
 w2 = w1 - lr * decay * w1 - step2
 
-print(f"\ng = {g2:.4f}   m = {m2:.4f}   v = {v2:.4f}   corrected: m = {m2_hat:.4f}, v = {v2_hat:.4f}")
+print(f"\ng = {g2:.4f}   m = {m2:.4f}   v = {v2:.4f}")
+print(f"corrected: m = {m2_hat:.4f}, v = {v2_hat:.4f}")
 print(f"step  = {lr} · {m2_hat:.4f} / √{v2_hat:.4f} = {step2:.4f}")
 print(f"w     = {w1:.4f} − ({lr * decay * w1:.4f}) − ({step2:.4f}) = {w2:.4f}")
 
 after2 = package_step()
 print(f"minigpt after two steps: {after2['output_head.weight'][0, 0]:.4f}")
 assert math.isclose(after2["output_head.weight"][0, 0], w2, abs_tol=1e-12)
-print(f"\nloss: {loss_by_hand:.4f}, then {loss1:.4f}, then {forward_and_backward(after2)[0]:.4f}")
+loss2 = forward_and_backward(after2)[0]
+print(f"\nloss: {loss_by_hand:.4f}, then {loss1:.4f}, then {loss2:.4f}")
 
 # %% [markdown]
 # Two steps, and the loss has fallen twice. That is training; lesson 10 does it some thousand times.
@@ -1040,9 +1093,11 @@ for name, at in (
     pair = [round(float(table[name][at]), 4) + 0.0 for table in (gradient, steps)]
     print(f"{pair[0]:+.4f}   {pair[1]:+.4f}   {name} {list(at)}")
 
-every_step = np.concatenate([steps[name][np.abs(gradient[name]) > 1e-5] for name in steps])
+with_slope = [steps[name][np.abs(gradient[name]) > 1e-5] for name in steps]
+every_step = np.concatenate(with_slope)
 shortest, longest = np.abs(every_step).min(), np.abs(every_step).max()
-print(f"\n{len(every_step)} of 75 numbers have a slope; they moved by {shortest:.4f} to {longest:.4f}")
+print(f"\n{len(every_step)} of 75 numbers have a slope:", end=" ")
+print(f"they moved by {shortest:.4f} to {longest:.4f}")
 assert np.allclose(np.abs(every_step), lr, rtol=1e-4)
 
 # %% [markdown]
@@ -1093,7 +1148,11 @@ check.adamw_step(adamw_step)
 
 # %%
 sizes = torch.tensor([10.0, 0.1], dtype=torch.float64)  # of the two weights' gradients
-kinds = {"SGD, L2": torch.optim.SGD, "Adam, L2": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+kinds = {
+    "SGD, L2": torch.optim.SGD,
+    "Adam, L2": torch.optim.Adam,
+    "AdamW": torch.optim.AdamW,
+}
 for name, kind in kinds.items():
     two = nn.Parameter(torch.ones(2, dtype=torch.float64))
     chosen = kind([two], lr=0.01, weight_decay=0.1)
@@ -1101,7 +1160,7 @@ for name, kind in kinds.items():
         two.grad = sizes * (1 if number % 2 else -1)
         chosen.step()
     large, small = two.tolist()
-    print(f"{name:<9} after 200 steps: gradients of size 10: {large:.2f}, of size 0.1: {small:.2f}")
+    print(f"{name:<9} gradients of size 10: {large:.2f}, of size 0.1: {small:.2f}")
 print(f"pure decay: (1 − 0.01 · 0.1)^200 = {(1 - 0.01 * 0.1) ** 200:.2f}")
 
 # %% [markdown]
@@ -1116,10 +1175,8 @@ print(f"pure decay: (1 − 0.01 · 0.1)^200 = {(1 - 0.01 * 0.1) ** 200:.2f}")
 # are pure chance and cost ln 8 each. All later ones can be known by looking three positions back. So of seven targets two cost ln 8, and the
 # floor is $2 \ln 8 / 7$.
 
+
 # %%
-Run = list[float]  # the loss of each step
-
-
 def batch(size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Inputs and targets, (size, 7) each."""
     sequences = torch.randint(8, (size, 3), generator=generator).repeat(1, 3)[:, :8]
@@ -1127,14 +1184,17 @@ def batch(size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def small_gpt() -> GPT:
-    """A GPT of 2,496 parameters, with the same random weights each time and on every machine."""
-    shape = GPTConfig(vocab_size=8, context_length=7, n_layers=1, n_heads=2, d_model=16, d_ff=32)
-    model = GPT(shape).double()
+    """A GPT of 2,496 parameters, with the same weights each time and everywhere."""
+    config = GPTConfig(
+        vocab_size=8, context_length=7, n_layers=1, n_heads=2, d_model=16, d_ff=32
+    )
+    model = GPT(config).double()
     random = np.random.default_rng(0)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
-                parameter.copy_(torch.tensor(random.normal(0, 0.02, parameter.shape)))
+                drawn = random.normal(0, 0.02, parameter.shape)
+                parameter.copy_(torch.tensor(drawn))
     return model
 
 
@@ -1150,8 +1210,8 @@ def train(
     accident: int = -1,
     clip_at: float = 0.0,
     seed: int = 1,
-) -> Run:
-    """Train on batches of 16. At the step `accident` the gradient comes out 100 times too long."""
+) -> list[float]:
+    """Train on batches of 16. At the step `accident` the gradient is 100 times too long."""
     generator, losses = torch.Generator().manual_seed(seed), []
     for step in range(steps):
         inputs, targets = batch(16, generator)
@@ -1168,7 +1228,7 @@ def train(
     return losses
 
 
-def mean_of_ten(losses: Run, step: int) -> float:
+def mean_of_ten(losses: list[float], step: int) -> float:
     """The mean loss of the ten steps before this one."""
     return round(sum(losses[step - 10 : step]) / 10, 2)
 
@@ -1191,7 +1251,7 @@ for rate in rates:
     ends.append(mean_of_ten(train(adamw(student, rate), student, 150), 150))
 print(dict(zip(rates, ends, strict=True)))
 plots.curves(
-    {"loss after 150 steps": (rates, ends), "floor": (rates, [round(bound, 2)] * len(rates))},
+    {"loss after 150 steps": (rates, ends), "floor": (rates, [round(bound, 2)] * 6)},
     "learning rate of AdamW",
     "loss (nats per token)",
     log="x",
@@ -1203,9 +1263,10 @@ plots.curves(
 # factors of three. (Lesson 10 lets the rate rise and fall during a run.)
 
 # %%
-print("0.0001 and 0.3 learn next to nothing:", min(ends[0], ends[-1]) > 0.9 * math.log(8))
+nothing_learned = 0.9 * math.log(8)
+print("0.0001 and 0.3 learn next to nothing:", min(ends[0], ends[-1]) > nothing_learned)
 print("0.01 and 0.03 come within 0.2 of the floor:", max(ends[2:4]) < bound + 0.2)
-assert min(ends[0], ends[-1]) > 0.9 * math.log(8) and max(ends[2:4]) < bound + 0.2
+assert min(ends[0], ends[-1]) > nothing_learned and max(ends[2:4]) < bound + 0.2
 
 # %% [markdown]
 # The edge of the valley, 0.1, is a matter of luck. Draw other batches, and the same rate ends at the floor, or far above it. Here are five
@@ -1216,8 +1277,9 @@ draws: dict[float, list[float]] = {0.01: [], 0.1: []}
 for rate, results in draws.items():
     for seed in range(2, 7):
         student = small_gpt()
-        results.append(mean_of_ten(train(adamw(student, rate), student, 150, seed=seed), 150))
-    print(f"rate {rate:<4}: {results}, largest minus smallest {max(results) - min(results):.2f}")
+        losses = train(adamw(student, rate), student, 150, seed=seed)
+        results.append(mean_of_ten(losses, 150))
+    print(f"rate {rate:<4}: {results}, apart by {max(results) - min(results):.2f}")
 
 # %% [markdown]
 # One run at one rate tells little about a rate near the edge. The middle of the valley is worth more than its lowest point.
@@ -1245,16 +1307,19 @@ def gradient_of(inputs: Tensor, targets: Tensor) -> Tensor:
     return torch.cat([slope.flatten() for slope in slopes])
 
 
-every_text = torch.tensor(list(itertools.product(range(8), repeat=3))).repeat(1, 3)[:, :8]
+triples = torch.tensor(list(itertools.product(range(8), repeat=3)))  # (512, 3)
+every_text = triples.repeat(1, 3)[:, :8]
 true_gradient = gradient_of(every_text[:, :-1], every_text[:, 1:])
 draw = torch.Generator().manual_seed(2)
 print(f"{len(every_text)} texts")
 for n_texts in (1, 4, 16, 64):
     misses = [gradient_of(*batch(n_texts, draw)) - true_gradient for _ in range(100)]
-    typical_miss = math.sqrt(sum(miss.square().sum().item() for miss in misses) / len(misses))
-    relative = typical_miss / true_gradient.norm().item()
-    root = math.sqrt(n_texts)
-    print(f"batch of {n_texts:2}: error / gradient = {relative:4.1f}, times √{n_texts}: {relative * root:.0f}")
+    typical_miss = torch.stack(misses).square().sum(dim=1).mean().sqrt()
+    ratio = typical_miss.item() / true_gradient.norm().item()
+    times_root = ratio * math.sqrt(n_texts)
+    print(
+        f"batch of {n_texts:2}: error / gradient {ratio:4.1f}, × √{n_texts}: {times_root:.0f}"
+    )
 
 # %% [markdown]
 # Four times the batch, half the error: the mean of $B$ independent estimates errs by $1/\sqrt B$. Four times the batch is also four times
@@ -1274,10 +1339,11 @@ for rule, rate in (("SGD", 0.3), ("AdamW", 0.03)):
         ("undisturbed", -1, 0.0), ("accident", 30, 0.0), ("accident, clipped", 30, 1.0)
     ):  # fmt: skip
         student = small_gpt()
-        walker = torch.optim.SGD(student.parameters(), lr=rate) if rule == "SGD" else adamw(student, rate)
-        losses = train(walker, student, 100, accident, clip_at)
-        shown = ", ".join(f"{step}: {mean_of_ten(losses, step):5.2f}" for step in (30, 40, 70, 100))
-        print(f"{rule + ', ' + how:<25} loss before step {shown}")
+        sgd = torch.optim.SGD(student.parameters(), lr=rate)
+        walker = sgd if rule == "SGD" else adamw(student, rate)
+        path = train(walker, student, 100, accident, clip_at)
+        at_steps = [f"{at}: {mean_of_ten(path, at):5.2f}" for at in (30, 40, 70, 100)]
+        print(f"{rule + ', ' + how:<25} loss before step", ", ".join(at_steps))
 
 # %% [markdown]
 # SGD takes a step 100 times too long, and the loss shoots far above that of a model that knows nothing. Adam cannot take a long step: the

@@ -125,7 +125,9 @@ check.inputs_and_targets(inputs_and_targets)
 torch.manual_seed(0)
 model = GPT(small)
 inputs, targets = data.batch_at(0, batch_size=8)
-assert torch.equal(inputs[:, 1:], targets[:, :-1].where(targets[:, :-1] >= 0, START))  # one place apart; padding aside
+assert torch.equal(
+    inputs[:, 1:], targets[:, :-1].where(targets[:, :-1] >= 0, START)
+)  # one place apart; padding aside
 with torch.no_grad():
     first = next_token_loss(model(inputs), targets)
 print(f"ln {V} = {math.log(V):.2f}, first loss {first:.2f}")
@@ -140,7 +142,9 @@ torch.manual_seed(0)
 loud = GPT(small)
 with torch.no_grad():
     loud.token_embedding.weight.mul_(50)
-    print(f"first loss with a loud embedding: {next_token_loss(loud(inputs), targets):.0f}")
+    print(
+        f"first loss with a loud embedding: {next_token_loss(loud(inputs), targets):.0f}"
+    )
 
 # %% [markdown]
 # ## Question 2 · overfit one batch
@@ -151,7 +155,9 @@ with torch.no_grad():
 
 
 # %%
-def train_step(model: GPT, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor) -> float:
+def train_step(
+    model: GPT, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor
+) -> float:
     """One step, and the loss before it. inputs and targets are (B, T)."""
     loss = next_token_loss(model(inputs), targets)  # forward
     loss.backward()
@@ -178,8 +184,15 @@ assert by_heart[-1] < 0.1
 # Without any randomness, which of the four does it tell?
 
 # %%
-told = tokenizer.decode(generate(model.eval(), [START], max_new_tokens=190, stop_token=START, temperature=0)[0])
-print("word for word one of the four:", told in [stories.story_at("train", i).text for i in range(4)])
+told = tokenizer.decode(
+    generate(
+        model.eval(), [START], max_new_tokens=190, stop_token=START, temperature=0
+    )[0]
+)
+print(
+    "word for word one of the four:",
+    told in [stories.story_at("train", i).text for i in range(4)],
+)
 
 # %% [markdown]
 # The loop works. But a loss of nearly zero is again far below the floor. Is that not forbidden?
@@ -214,7 +227,10 @@ def learning_rate_at(step: int, config: TrainConfig) -> float:
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
-    return config.min_learning_rate + (1 - config.min_learning_rate) * (1 + math.cos(math.pi * min(1.0, done))) / 2
+    return (
+        config.min_learning_rate
+        + (1 - config.min_learning_rate) * (1 + math.cos(math.pi * min(1.0, done))) / 2
+    )
 
 
 # %% [markdown]
@@ -237,7 +253,9 @@ plots.learning_rate_schedule(recipe)
 
 
 # %% tags=["exercise"]
-def warmup_stable_decay(step: int, warmup_steps: int, decay_start: int, max_steps: int) -> float:
+def warmup_stable_decay(
+    step: int, warmup_steps: int, decay_start: int, max_steps: int
+) -> float:
     """The fraction of the peak learning rate at `step`, 0 <= step < max_steps."""
     ### BEGIN SOLUTION
     if step < warmup_steps:
@@ -298,7 +316,10 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     """Matrices with weight decay, biases and LayerNorm gains without."""
     parameters = list(model.parameters())  # a tied matrix is listed once
     return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {
+            "params": [p for p in parameters if p.ndim >= 2],
+            "weight_decay": weight_decay,
+        },
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
 
@@ -306,7 +327,9 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 # %%
 for group in parameter_groups(GPT(small), weight_decay=0.1):
     tensors: list[Tensor] = group["params"]  # type: ignore[assignment]
-    print(f"decay {group['weight_decay']}: {len(tensors):2} tensors, {sum(t.numel() for t in tensors):7,} numbers")
+    print(
+        f"decay {group['weight_decay']}: {len(tensors):2} tensors, {sum(t.numel() for t in tensors):7,} numbers"
+    )
 
 # %% [markdown]
 # ### Two optimisers: AdamW and Muon
@@ -330,10 +353,23 @@ print(weight.detach())
 # %%
 weight = nn.Parameter(torch.zeros(2, 2))
 weight.grad = gradient.clone()
-torch.optim.Muon([weight], lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False).step()
-print("singular values of the gradient:", [f"{s:.1f}" for s in torch.linalg.svdvals(gradient)])
-print("both nearly equal in Muon's step:", torch.linalg.svdvals(weight.detach()).min().item() > 0.5)
-assert 0.5 < torch.linalg.svdvals(weight.detach()).min() < torch.linalg.svdvals(weight.detach()).max() < 1.5
+torch.optim.Muon(
+    [weight], lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False
+).step()
+print(
+    "singular values of the gradient:",
+    [f"{s:.1f}" for s in torch.linalg.svdvals(gradient)],
+)
+print(
+    "both nearly equal in Muon's step:",
+    torch.linalg.svdvals(weight.detach()).min().item() > 0.5,
+)
+assert (
+    0.5
+    < torch.linalg.svdvals(weight.detach()).min()
+    < torch.linalg.svdvals(weight.detach()).max()
+    < 1.5
+)
 
 # %% [markdown]
 # Which is better? Muon does more arithmetic in each step, so to compare step by step would be unfair. Compare by the clock: both train
@@ -342,11 +378,25 @@ assert 0.5 < torch.linalg.svdvals(weight.detach()).min() < torch.linalg.svdvals(
 # %% tags=["nbval-ignore-output"]
 races: dict[str, list[dict[str, float]]] = {}
 for name in ("adamw", "muon"):
-    contest = TrainConfig(max_steps=120, batch_size=16, optimizer=name, learning_rate=3e-3, warmup_steps=10, threads=1)
-    trainer = Trainer(GPTConfig(vocab_size=V, context_length=192, n_layers=2, n_heads=4, d_model=64), contest, data)
+    contest = TrainConfig(
+        max_steps=120,
+        batch_size=16,
+        optimizer=name,
+        learning_rate=3e-3,
+        warmup_steps=10,
+        threads=1,
+    )
+    trainer = Trainer(
+        GPTConfig(vocab_size=V, context_length=192, n_layers=2, n_heads=4, d_model=64),
+        contest,
+        data,
+    )
     lines: list[StepResult] = []
     trainer.run(on_step=lines.append, progress=False)
-    races[name] = [{"step": line.step, "loss": line.loss, "seconds": line.seconds} for line in lines]
+    races[name] = [
+        {"step": line.step, "loss": line.loss, "seconds": line.seconds}
+        for line in lines
+    ]
     print(f"{name:<6} {lines[-1].seconds:.1f} s for {len(lines)} steps")
 plots.training_curves(races, x="seconds")
 
@@ -377,11 +427,22 @@ assert races["muon"][-1]["loss"] < races["adamw"][-1]["loss"]
 storyteller = preset("storyteller")
 model_config = replace(storyteller.model, vocab_size=V, n_layers=2, d_model=128)
 recipe = replace(
-    storyteller.train, max_steps=1900, learning_rate=2e-2, warmup_steps=50, eval_every=400, save_every=800, threads=1
+    storyteller.train,
+    max_steps=1900,
+    learning_rate=2e-2,
+    warmup_steps=50,
+    eval_every=400,
+    save_every=800,
+    threads=1,
 )
 size = sum(parameter.numel() for parameter in GPT(model_config).parameters())
-print(f"{size:,} parameters, {recipe.max_steps} steps of {recipe.batch_size} stories, {recipe.optimizer}")
-print("stories that the run will see:", f"{recipe.max_steps * recipe.batch_size:,}, none of them twice")
+print(
+    f"{size:,} parameters, {recipe.max_steps} steps of {recipe.batch_size} stories, {recipe.optimizer}"
+)
+print(
+    "stories that the run will see:",
+    f"{recipe.max_steps * recipe.batch_size:,}, none of them twice",
+)
 
 # %% [markdown]
 # At each stage we ask three things: the loss on held-out stories, and of a hundred stories that the model tells, how many are
@@ -389,7 +450,9 @@ print("stories that the run will see:", f"{recipe.max_steps * recipe.batch_size:
 # contradicts another). Then we read one.
 
 # %% tags=["nbval-ignore-output"]
-folder = Path(tempfile.mkdtemp())  # a run needs a place for its checkpoints; this one is thrown away
+folder = Path(
+    tempfile.mkdtemp()
+)  # a run needs a place for its checkpoints; this one is thrown away
 trainer = Trainer(model_config, recipe, data, out=folder / "story_run")
 print(f"{trainer.threads} threads, {trainer.precision}")
 
@@ -411,7 +474,9 @@ trainer.run(on_step=look)
 torch.set_num_threads(1)
 
 # %% tags=["nbval-ignore-output"]
-plots.training_curves({"storyteller": read_metrics(folder / "story_run") + stages}, floor=bound.split_loss)
+plots.training_curves(
+    {"storyteller": read_metrics(folder / "story_run") + stages}, floor=bound.split_loss
+)
 
 # %% [markdown]
 # Read the curve from the left. It starts at ln V. Within the first steps it drops to what a unigram can do: the model has learned which
@@ -450,8 +515,12 @@ assert gap < 0.03
 
 # %% tags=["nbval-ignore-output"]
 for temperature in (1.0, 0.8):
-    grades = grade(sample_stories(trainer.model, tokenizer, 300, seed=2, temperature=temperature))
-    print(f"temperature {temperature}: grammatical {grades.grammatical:.0%}, consistent {grades.consistent:.0%}")
+    grades = grade(
+        sample_stories(trainer.model, tokenizer, 300, seed=2, temperature=temperature)
+    )
+    print(
+        f"temperature {temperature}: grammatical {grades.grammatical:.0%}, consistent {grades.consistent:.0%}"
+    )
 
 # %% [markdown]
 # At temperature 0.8, at least 95 in 100 stories are grammatical and 80 in 100 hold together from the first sentence to the last:
@@ -476,7 +545,16 @@ assert grades.consistent >= 0.80
 # %%
 def train_command(out: Path, *more: str) -> list[str]:
     """The command line of a very small run."""
-    recipe = ["--preset", "tiny", "--max-steps", "40", "--save-every", "10", "--threads", "1"]
+    recipe = [
+        "--preset",
+        "tiny",
+        "--max-steps",
+        "40",
+        "--save-every",
+        "10",
+        "--threads",
+        "1",
+    ]
     return [sys.executable, "-m", "minigpt", "train", *recipe, "--out", str(out), *more]
 
 
@@ -485,12 +563,19 @@ def steps_done(out: Path) -> int:
     return len(read_metrics(out)) if (out / "metrics.jsonl").exists() else 0
 
 
-process = subprocess.Popen(train_command(folder / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+process = subprocess.Popen(
+    train_command(folder / "killed"),
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+)
 while steps_done(folder / "killed") < 15 and process.poll() is None:
     time.sleep(0.02)
 process.kill()
 process.wait()
-print("checkpoint of step 10 there:", (folder / "killed" / "checkpoints" / "step-00000010").exists())
+print(
+    "checkpoint of step 10 there:",
+    (folder / "killed" / "checkpoints" / "step-00000010").exists(),
+)
 print("finished:", steps_done(folder / "killed") == 40)
 
 # %% [markdown]
@@ -501,7 +586,10 @@ quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": Tr
 subprocess.run(train_command(folder / "killed", "--resume"), **quiet)  # type: ignore[call-overload]
 subprocess.run(train_command(folder / "never stopped"), **quiet)  # type: ignore[call-overload]
 
-losses = {name: [line["loss"] for line in read_metrics(folder / name)] for name in ("killed", "never stopped")}
+losses = {
+    name: [line["loss"] for line in read_metrics(folder / name)]
+    for name in ("killed", "never stopped")
+}
 print("steps:", {name: len(values) for name, values in losses.items()})
 print("all losses equal to the last bit:", losses["killed"] == losses["never stopped"])
 assert losses["killed"] == losses["never stopped"]

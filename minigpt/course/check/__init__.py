@@ -12,8 +12,8 @@ from minigpt.course.check.gpt2_weights import conv1d_to_linear, head_weights, ou
 from minigpt.course.check.loss_backprop_adamw import (
     adamw_step,
     cross_entropy_gradient,
+    layer_norm_both_ways,
     numerical_gradient,
-    softmax_backward,
 )
 from minigpt.course.check.many_gpus import bytes_per_gpu, gather_step, loss_for_ddp, my_rows
 from minigpt.course.check.multi_head_attention import causal_mask, join_heads, leaks, split_heads

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from minigpt.config import IGNORE
@@ -48,6 +49,12 @@ def numerical_gradient(answer: Callable[[Callable[[list[float]], float], list[fl
     slopes = torch.as_tensor(answer(lambda x: float(x[0] * x[1] * x[2]), [2.0, 3.0, -4.0]), dtype=torch.float64)
     if not close(slopes, [-12, -8, 6], 1e-6):
         return f"Right for two numbers. For x_0 x_1 x_2 at [2, 3, -4] you return {_rounded(slopes)}, not [-12, -8, 6]."
+    slopes = torch.as_tensor(answer(lambda x: math.exp(float(x[0])), [0.3]), dtype=torch.float64)
+    if not close(slopes, [math.exp(0.3)], 1e-6):
+        return f"Right for whole numbers. For e^x at [0.3] you return {slopes.tolist()}, not [1.349859]. Is it rounded?"
+    same = torch.as_tensor(answer(lambda x: float(x[0] * x[1]), [3.0, 3.0]), dtype=torch.float64)
+    if not close(same, [3, 3], 1e-6):
+        return f"For x_0 x_1 at [3, 3] you return {_rounded(same)}, not [3, 3]. Are equal numbers nudged one by one?"
     return None
 
 
@@ -111,77 +118,168 @@ def cross_entropy_gradient(answer: Callable[[Tensor, Tensor], Tensor]) -> str | 
     if not close(got, only_first):
         return f"{setting} the first row is {_rounded(got[0])}. What is it when it stands alone?"
 
-    got = answer(torch.tensor([[1000.0, 0.0, 0.0]], dtype=torch.float64), torch.tensor([1]))
-    if not close(got, [[1, -1, 0]]):
-        return f"Right for small logits. For [1000, 0, 0] you return {_rounded(got[0])}: e^1000 overflows."
+    for rows in ([[1000.0, 0.0, 0.0]], [[1500.0, 1499.0, -1500.0]]):
+        large = torch.tensor(rows, dtype=torch.float64)
+        got = answer(large.clone(), torch.tensor([1]))
+        expected = large.softmax(dim=1) - torch.tensor([0.0, 1.0, 0.0])
+        if not close(got, expected):
+            shown = f"For {[int(value) for value in rows[0]]} you return {_rounded(got[0])}"
+            if not got.isfinite().all():
+                return f"Right for small logits. {shown}: e^1000 overflows."
+            return f"Right for small logits. {shown}, not {_rounded(expected[0])}. Is a logit cut off?"
+    mixed = torch.tensor([[1000.0, 999.0, 0.0], [0.0, 0.0, 0.0], [-1000.0, -999.0, -1000.0]], dtype=torch.float64)
+    got = answer(mixed.clone(), torch.tensor([0, 1, 2]))
+    if not close(got, (mixed.softmax(dim=1) - torch.eye(3)) / 3):
+        wrong = [t for t in range(3) if not close(got[t], (mixed[t].softmax(dim=0) - torch.eye(3)[t]) / 3)]
+        return (
+            f"Right for one row of large logits. With [1000, 999, 0], [0, 0, 0] and [-1000, -999, -1000] together, row "
+            f"{wrong[0]} is {_rounded(got[wrong[0]])}. Does each row subtract its own largest logit?"
+        )
+    given, which = logits.clone(), ignored.clone()
+    answer(given, which)
+    if not close(given, logits, 0) or not torch.equal(which, ignored):
+        what = "targets" if close(given, logits, 0) else "logits"
+        return f"The result is right, but the {what} that came in are changed. Can you leave the caller's tensor alone?"
     return None
 
 
 @Exercise
-def softmax_backward(answer: Callable[[Tensor, Tensor], Tensor]) -> str | None:
-    """The gradient of the scores from the gradient of the weights."""
-    weights = torch.tensor([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6], [1.0, 0.0, 0.0]], dtype=torch.float64)
-    arrives = torch.tensor([[4.0, 0.0, 0.0], [0.0, 5.0, 10.0], [3.0, 7.0, -7.0]], dtype=torch.float64)
-    product = arrives * weights
-    right = weights * (arrives - product.sum(dim=1, keepdim=True))
+def layer_norm_both_ways(answer: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]) -> str | None:
+    """LayerNorm and its way back; nudging is the judge."""
+    x = torch.tensor([[1.0, 2.0, 3.0, 6.0], [0.5, -1.0, 0.0, 2.5], [4.0, 4.0, 1.0, -1.0]], dtype=torch.float64)
+    gain = torch.tensor([1.0, 0.5, 2.0, -1.5], dtype=torch.float64)
+    bias = torch.tensor([0.25, 0.0, -1.0, 0.5], dtype=torch.float64)
+    g_y = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.5, -2.0, 1.0, 0.0], [-1.0, 1.0, 3.0, 0.5]], dtype=torch.float64)
+    eps = 3.0
 
-    got = answer(arrives.clone(), weights.clone())
-    setting = "For weights [0.5, 0.25, 0.25], where [4, 0, 0] arrives,"
-    if tuple(getattr(got, "shape", ())) != (3, 3):
-        return (
-            f"{setting} and two more rows, the shape is {tuple(getattr(got, 'shape', ()))}. One slope for each score?"
-        )
+    def parts(x: Tensor, gain: Tensor, bias: Tensor, g_y: Tensor, eps: float = eps) -> list[Tensor]:
+        result = answer(x.clone(), gain.clone(), bias.clone(), eps, g_y.clone())
+        return [torch.as_tensor(part, dtype=torch.float64).detach() for part in result]
+
+    result = answer(x.clone(), gain.clone(), bias.clone(), eps, g_y.clone())
+    if not isinstance(result, (tuple, list)) or len(result) != 4:
+        return "Four tensors are wanted: y and the gradients of x, of gain and of bias. What do you return?"
+    y, g_x, g_gain, g_bias = (torch.as_tensor(part, dtype=torch.float64).detach() for part in result)
+
+    deviation = x - x.mean(dim=1, keepdim=True)
+    variance = deviation.square().mean(dim=1, keepdim=True)
+    s = (variance + eps).sqrt()
+    n = deviation / s
+    setting = "The row [1, 2, 3, 6] has the mean 3 and σ² = 3.5."
+    unbiased = deviation / (variance * 4 / 3 + eps).sqrt()
+    forward_hints = [
+        (n, "your y has neither gain nor bias. What comes after n?"),
+        (gain * n, "your y lacks the bias."),
+        (n + bias, "your y lacks the gain."),
+        (gain * unbiased + bias, "you divide the squares by d - 1 = 3. LayerNorm takes their plain mean."),
+        (gain * deviation / (variance.sqrt() + eps) + bias, "you add eps to σ. Does it stand inside the root?"),
+        (gain * deviation / (variance + eps) + bias, "you divide by σ² + ε. What is missing over it?"),
+        (gain * deviation / variance.sqrt() + bias, "you leave out eps, which is 3 here."),
+        (gain * deviation / (variance + 1e-5).sqrt() + bias, "your ε is 1e-5. Here eps is 3: where do you use it?"),
+        (gain * x / s + bias, "you divide x itself by s. What is taken away first?"),
+        (_norm_down(x, gain, bias, eps), "you normalise columns. Which numbers belong to one token?"),
+    ]
+    if y.shape != x.shape:
+        return f"{setting} Your y has the shape {tuple(y.shape)} and not (3, 4)."
+    for mistake, hint in forward_hints:
+        if close(y, mistake):
+            return f"{setting} With eps = 3, {hint}"
+    if not close(y, gain * n + bias):
+        return f"{setting} With eps = 3, the first row of n is [-2, -1, 0, 3] / √6.5. Your y is {_rounded(y[0])}."
+    other = parts(x, gain, bias, g_y, 0.25)[0]
+    if not close(other, F.layer_norm(x, (4,), gain, bias, 0.25)):
+        return "The forward pass is right for eps = 3. For eps = 0.25 it is not: how does eps enter the root?"
+
+    setting = "Forward is right."
+    right_bias, right_gain = (
+        _nudged(lambda b: (parts(x, gain, b, g_y)[0] * g_y).sum(), bias),
+        _nudged(lambda g: (parts(x, g, bias, g_y)[0] * g_y).sum(), gain),
+    )
+    for name, got, right, mistakes in (
+        ("bias", g_bias, right_bias, [(g_y.mean(dim=0), "the mean of the rows"), (g_y, "one row for each token")]),
+        (
+            "gain",
+            g_gain,
+            right_gain,
+            [
+                ((g_y * n).mean(dim=0), "the mean over the rows"),
+                (g_y.sum(dim=0), "the sum of g_y, as for the bias"),
+                ((g_y * y).sum(dim=0), "the sum of g_y · y"),
+                ((g_y * x).sum(dim=0), "the sum of g_y · x"),
+                ((g_y * deviation).sum(dim=0), "the sum of g_y times the deviations, not divided by s"),
+                ((g_y * gain * n).sum(dim=0), "the sum of g_n · n"),
+                (g_y * n, "one row for each token"),
+            ],
+        ),
+    ):
+        for mistake, what in mistakes:
+            if close(got, mistake):
+                return (
+                    f"{setting} Nudging says that the gradient of {name} is {_rounded(right)}. Yours is {what}. By "
+                    f"what is {name} multiplied in each row, and in how many rows is it used?"
+                )
+        if not close(got, right, 1e-5):
+            shown = _rounded(got) if got.shape == (4,) else f"of shape {tuple(got.shape)}"
+            return f"{setting} Nudging says that the gradient of {name} is {_rounded(right)}, and yours is {shown}."
+
+    setting = "Forward, gain and bias are right."
+    if g_x.shape != x.shape:
+        return f"{setting} The gradient of x has the shape {tuple(g_x.shape)}. Every number of x has a slope."
+    right = _nudged(lambda moved: (parts(moved, gain, bias, g_y)[0] * g_y).sum(), x)
+    g_n = g_y * gain
+    mean, along = g_n.mean(dim=1, keepdim=True), (g_n * n).mean(dim=1, keepdim=True)
     hints = [
-        (product, "you return a_j g_j. What does a score do to the *other* weights of its row?"),
-        (product * (1 - weights), "a (1 − a) is the slope of a weight in its own score. Who shrinks when it grows?"),
+        (g_n / s, "only the direct path: you hold the mean and s still."),
+        ((g_n - n * along) / s, "without the path through the mean: each x moves μ by 1/d."),
+        ((g_n - mean) / s, "without the path through the divisor: s grows with x by n / d."),
+        (g_n - mean - n * along, "not divided by s: n = (x − μ) / s."),
+        ((g_n - mean - n * along) / s**2, "divided by s once too often."),
+        (_norm_back(g_y, n, s), "without the gain: g_n = g_y · gain arrives at n."),
         (
-            product - product.sum(dim=1, keepdim=True),
-            "you take the whole sum from every a_j g_j. Which share of it belongs to score j?",
+            _norm_back(g_y, n, s) * gain,
+            "multiplied by the gain at the end. It belongs before the means: g_n = g_y · gain.",
         ),
-        (-right, "the signs are turned: a score whose weight should grow has a negative gradient. Check the bracket."),
+        ((g_n - mean * 4 - n * along * 4) / s, "with sums where means belong: what became of 1/d?"),
+        ((g_n - mean - along) / s, "without the factor n in front of mean(g_n · n)."),
+        ((g_n - mean + n * along) / s, "with the third sign turned: does n grow or shrink with s?"),
+        ((g_n + mean - n * along) / s, "with the second sign turned: do the deviations grow or shrink with μ?"),
+        (-_norm_back(g_n, n, s), "with all signs turned."),
         (
-            arrives - product.sum(dim=1, keepdim=True),
-            "you return [2, −2, −2]. Where is the factor a_j in front of the bracket?",
+            (g_n - g_n.mean(dim=0) - n * (g_n * n).mean(dim=0)) / s,
+            "with means down the columns. Which numbers share μ and s?",
         ),
-        (
-            weights * (arrives - arrives.mean(dim=1, keepdim=True)),
-            "you subtract the plain mean. How much does each arriving number count?",
-        ),
-        (
-            weights * (arrives - arrives.sum(dim=1, keepdim=True)),
-            "you subtract the plain sum. By what is each arriving number multiplied first?",
-        ),
-        (
-            weights * (arrives - product.sum(dim=1)),
-            "the sums of the rows lie along the columns. Which shape lets a row keep its own sum?",
-        ),
-        (
-            weights * (arrives - product.sum(dim=0, keepdim=True)),
-            "you sum down the columns. Which numbers share one softmax?",
-        ),
-        (weights * (arrives - product.sum()), "you sum over all rows. Which numbers share one softmax?"),
-        (
-            weights.softmax(dim=1) * (arrives - (arrives * weights.softmax(dim=1)).sum(dim=1, keepdim=True)),
-            "softmax was applied once more. The weights that come in are its result already.",
-        ),
+        ((g_n - mean - n * along) / (variance**0.5), "divided by σ. Forward divides by √(σ² + ε)."),
     ]
     for mistake, hint in hints:
-        if close(got, mistake):
-            return f"{setting} {hint}"
-    if not close(got, right):
+        if close(g_x, mistake):
+            return f"{setting} The gradient of x is {hint}"
+    if not close(g_x, right, 1e-5):
+        row = int((g_x - right).abs().sum(dim=1).argmax())
         return (
-            f"{setting} you return {_rounded(got[0])}. By hand: the weighted mean is 2, so 0.5 (4 − 2) = 1, and so on."
+            f"{setting} Nudging says that row {row} of the gradient of x is {_rounded(right[row])}, and yours is "
+            f"{_rounded(g_x[row])}. Which of the three paths is it?"
         )
-    try:
-        got = answer(arrives[:, None].expand(3, 2, 3).clone(), weights[:, None].expand(3, 2, 3).clone())
-    except (IndexError, RuntimeError) as error:
-        return (
-            f"Right for a matrix. For a shape of (3, 2, 3) it stops ({type(error).__name__}). Which axis is the last?"
-        )
-    if not close(got, right[:, None].expand(3, 2, 3)):
-        return (
-            "Right for a matrix. For a shape of (3, 2, 3) the result differs: is it always the last axis that you sum?"
-        )
+
+    for tokens, features in ((1, 5), (4, 4)):
+        x = (torch.arange(tokens * features, dtype=torch.float64).view(tokens, features) * 1.3).sin()
+        gain, bias, g_y = x[0] + 2, x[0] - 1, x.cos()
+        leaf = x.clone().requires_grad_()
+        (right,) = torch.autograd.grad(F.layer_norm(leaf, gain.shape, gain, bias, 1e-5), leaf, g_y)
+        if not close(parts(x, gain, bias, g_y, 1e-5)[1], right):
+            return (
+                f"Right for three tokens of four features, but not for {tokens} of {features}. What is fixed to 3 or 4?"
+            )
+    x = torch.full((2, 3), 7.0, dtype=torch.float64)
+    gain, bias, g_y = torch.ones_like(x[0]), torch.zeros_like(x[0]), torch.tensor([[1.0, 0.0, 2.0]] * 2).double()
+    g_x = parts(x, gain, bias, g_y, 0.25)[1]
+    if not close(g_x, [[0, -2, 2]] * 2):
+        return f"A row of equal numbers has n = 0. For g_y [1, 0, 2] and eps 0.25 your gradient is {_rounded(g_x[0])}."
+    x = torch.tensor([[1.0, 2.0, 6.0], [0.0, 3.0, 0.0]], dtype=torch.float64)
+    given = [x.clone(), gain.clone(), bias.clone(), g_y.clone()]
+    answer(*given[:3], 1e-5, given[3])
+    for name, before, after in zip(("x", "gain", "bias", "g_y"), (x, gain, bias, g_y), given, strict=True):
+        if not torch.equal(before, after):
+            return f"All four results are right, but the {name} that came in is changed. Can you leave it alone?"
     return None
 
 
@@ -192,7 +290,7 @@ def adamw_step(answer: Callable[..., tuple[Tensor, Tensor, Tensor]]) -> str | No
     m, v = torch.tensor([0.3, 0.2], dtype=torch.float64), torch.tensor([0.04, 0.09], dtype=torch.float64)
     lr, beta1, beta2, eps, decay = 0.1, 0.9, 0.96, 1e-8, 0.5
 
-    def step(number: int, eps: float = eps) -> tuple[Tensor, Tensor, Tensor]:
+    def step(number: int, eps: float = eps, beta1: float = beta1) -> tuple[Tensor, Tensor, Tensor]:
         old = (torch.zeros_like(m), torch.zeros_like(v)) if number == 1 else (m.clone(), v.clone())
         result = answer(w.clone(), g.clone(), *old, number, lr, beta1, beta2, eps, decay)
         new_w, new_m, new_v = (torch.as_tensor(part, dtype=torch.float64) for part in result)
@@ -270,8 +368,48 @@ def adamw_step(answer: Callable[..., tuple[Tensor, Tensor, Tensor]]) -> str | No
         return "Right for a tiny eps. With eps 0.1 nothing changes: where does your step use it?"
     if not close(got_w, kept - lr * m_hat / (v_hat.sqrt() + 0.1), 1e-6):
         return f"Right for a tiny eps. With eps 0.1 the weight becomes {float(got_w[0]):.5g}: what is eps added to?"
+
+    got_w, got_m, _ = step(3, beta1=0.5)
+    new_m = 0.5 * m + 0.5 * g
+    if not close(got_m, new_m) or not close(got_w, kept - lr * new_m / (1 - 0.5**3) / v_hat.sqrt(), 1e-5):
+        return (
+            f"Right for beta1 = 0.9. For 0.5 m becomes {float(got_m[0]):.4g}: is a number written into your function?"
+        )
+    zeros = torch.zeros(2, 2, dtype=torch.float64)
+    got_w, got_m, got_v = answer(zeros + 1, zeros.clone(), zeros.clone(), zeros.clone(), 1, lr, beta1, beta2, eps, 0.0)
+    if not close(got_w, zeros + 1) or not close(got_m, zeros) or not close(got_v, zeros):
+        return f"A (2, 2) matrix of ones with zero slopes and no decay becomes {_rounded(got_w)}. Should it move?"
+    names = ("weight", "gradient", "m", "v")
+    given = [w.clone(), g.clone(), m.clone(), v.clone()]
+    answer(*given, 3, lr, beta1, beta2, eps, decay)
+    for name, before, after in zip(names, (w, g, m, v), given, strict=True):
+        if not torch.equal(before, after):
+            return f"The step is right, but the {name} that came in is changed. Can you return new tensors?"
     return None
 
 
+def _norm_down(x: Tensor, gain: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """LayerNorm of the columns, by mistake."""
+    deviation = x - x.mean(dim=0)
+    return gain * deviation / (deviation.square().mean(dim=0) + eps).sqrt() + bias
+
+
+def _norm_back(g_n: Tensor, n: Tensor, s: Tensor) -> Tensor:
+    """The gradient of x, when g_n arrives at n."""
+    return (g_n - g_n.mean(dim=1, keepdim=True) - n * (g_n * n).mean(dim=1, keepdim=True)) / s
+
+
+def _nudged(f: Callable[[Tensor], Tensor], x: Tensor, delta: float = 1e-6) -> Tensor:
+    """The slope of f in each number of x, by nudging to both sides."""
+    slopes = torch.zeros_like(x)
+    for i in range(x.numel()):
+        up, down = x.clone(), x.clone()
+        up.view(-1)[i] += delta
+        down.view(-1)[i] -= delta
+        slopes.view(-1)[i] = (f(up) - f(down)) / (2 * delta)
+    return slopes
+
+
 def _rounded(values: Tensor) -> object:
-    return [round(value, 4) + 0.0 for value in values.tolist()] if values.ndim else round(values.item(), 4)
+    values = torch.as_tensor(values)
+    return (values.double().round(decimals=4) + 0.0).tolist()

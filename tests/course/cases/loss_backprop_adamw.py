@@ -12,6 +12,7 @@ from tests.course.cases import Answers
 
 Function = Callable[[list[float]], float]
 Step = tuple[Tensor, Tensor, Tensor]
+Both = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def in_place_and_back(f: Function, x: list[float], h: float = 1e-5) -> list[float]:
@@ -79,6 +80,19 @@ def one_list_under_two_names(f: Function, x: list[float], h: float = 1e-5) -> li
         up, down = x, x
         up[i] += h
         down[i] -= h
+        slopes.append((f(up) - f(down)) / (2 * h))
+    return slopes
+
+
+def rounded_slopes(f: Function, x: list[float]) -> list[float]:
+    return [round(slope, 4) for slope in in_place_and_back(f, x)]
+
+
+def equal_numbers_together(f: Function, x: list[float], h: float = 1e-5) -> list[float]:
+    slopes = []
+    for value in x:
+        up = [other + h * (other == value) for other in x]
+        down = [other - h * (other == value) for other in x]
         slopes.append((f(up) - f(down)) / (2 * h))
     return slopes
 
@@ -175,74 +189,132 @@ def overflows(logits: Tensor, targets: Tensor) -> Tensor:
     return (p - F.one_hot(targets.clamp(min=0), logits.size(1))) * counted(targets) / counted(targets).sum()
 
 
+def shifted_by_the_largest_of_all(logits: Tensor, targets: Tensor) -> Tensor:
+    p = (logits - logits.max()).exp()
+    p = p / p.sum(dim=1, keepdim=True)
+    return (p - F.one_hot(targets.clamp(min=0), logits.size(1))) * counted(targets) / counted(targets).sum()
+
+
+def clamped(logits: Tensor, targets: Tensor) -> Tensor:
+    return through_log_softmax(logits.clamp(-80, 80), targets)
+
+
+def by_the_mean_of_a_row(logits: Tensor, targets: Tensor) -> Tensor:
+    p = (logits - logits.mean(dim=1, keepdim=True)).exp()
+    p = p / p.sum(dim=1, keepdim=True)
+    return (p - F.one_hot(targets.clamp(min=0), logits.size(1))) * counted(targets) / counted(targets).sum()
+
+
+def nan_to_one(logits: Tensor, targets: Tensor) -> Tensor:
+    p = (logits.exp() / logits.exp().sum(dim=1, keepdim=True)).nan_to_num(1)
+    return (p - F.one_hot(targets.clamp(min=0), logits.size(1))) * counted(targets) / counted(targets).sum()
+
+
+def writes_into_the_logits(logits: Tensor, targets: Tensor) -> Tensor:
+    logits -= logits.max(dim=1, keepdim=True).values
+    return through_log_softmax(logits, targets)
+
+
+def writes_into_the_targets(logits: Tensor, targets: Tensor) -> Tensor:
+    gradient = through_log_softmax(logits, targets)
+    targets[targets == IGNORE] = 0
+    return gradient
+
+
 def the_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, targets)
 
 
-def by_the_table(g_weights: Tensor, weights: Tensor) -> Tensor:
-    table = torch.diag_embed(weights) - weights[..., :, None] * weights[..., None, :]
-    return (g_weights[..., None, :] @ table).squeeze(-2)
+def norm_by_autograd(x: Tensor, gain: Tensor, bias: Tensor, eps: float, g_y: Tensor) -> Both:
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, gain, bias)]
+    y = F.layer_norm(leaves[0], (x.size(1),), leaves[1], leaves[2], eps)
+    g_x, g_gain, g_bias = torch.autograd.grad(y, leaves, g_y)
+    return y, g_x, g_gain, g_bias
 
 
-def with_einsum(g_weights: Tensor, weights: Tensor) -> Tensor:
-    product = g_weights * weights
-    return product - weights * torch.einsum("...i->...", product)[..., None]
+def norm_by_the_table(x: Tensor, gain: Tensor, bias: Tensor, eps: float, g_y: Tensor) -> list[np.ndarray]:
+    d, rows, g_rows = x.size(1), x.numpy(), g_y.numpy()
+    s = np.sqrt(rows.var(axis=1, keepdims=True) + eps)
+    n = (rows - rows.mean(axis=1, keepdims=True)) / s
+    slopes = (np.eye(d) - 1 / d - n[:, :, None] * n[:, None, :] / d) / s[:, :, None]
+    g_x = np.einsum("ti,tij->tj", g_rows * gain.numpy(), slopes)
+    return [n * gain.numpy() + bias.numpy(), g_x, (g_rows * n).sum(0), g_rows.sum(0)]
 
 
-def softmax_by_autograd(g_weights: Tensor, weights: Tensor) -> Tensor:
-    scores = weights.log().requires_grad_()
-    scores.softmax(dim=-1).backward(g_weights)
-    assert scores.grad is not None
-    return scores.grad.nan_to_num()
+def norm_in_two_steps(x: Tensor, gain: Tensor, bias: Tensor, eps: float, g_y: Tensor) -> Both:
+    variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
+    n = (x - mean) * torch.rsqrt(variance + eps)
+    g_n = g_y * gain
+    g_c = (g_n - n * (g_n * n).mean(-1, keepdim=True)) * torch.rsqrt(variance + eps)
+    return torch.addcmul(bias, n, gain), g_c - g_c.mean(-1, keepdim=True), torch.einsum("ti,ti->i", g_y, n), g_y.sum(0)
 
 
-def product_only(g_weights: Tensor, weights: Tensor) -> Tensor:
-    return g_weights * weights
+class Parts:
+    """What the way back is made of."""
+
+    def __init__(self, x: Tensor, gain: Tensor, bias: Tensor, eps: float, g_y: Tensor) -> None:
+        self.x, self.gain, self.bias, self.eps, self.g_y = x, gain, bias, eps, g_y
+        self.c = x - x.mean(dim=1, keepdim=True)
+        self.variance = self.c.square().mean(dim=1, keepdim=True)
+        self.s = (self.variance + eps).sqrt()
+        self.n = self.c / self.s
+        self.g_n = g_y * gain
+        self.mean, self.along = (part.mean(dim=1, keepdim=True) for part in (self.g_n, self.g_n * self.n))
 
 
-def diagonal_only(g_weights: Tensor, weights: Tensor) -> Tensor:
-    return g_weights * weights * (1 - weights)
+def norm(
+    y: Callable[[Parts], Tensor] | None = None,
+    g_x: Callable[[Parts], Tensor] | None = None,
+    g_gain: Callable[[Parts], Tensor] | None = None,
+    g_bias: Callable[[Parts], Tensor] | None = None,
+) -> Callable[..., Both]:
+    """LayerNorm both ways, with one part replaced by a mistake."""
+
+    def layer_norm_both_ways(x: Tensor, gain: Tensor, bias: Tensor, eps: float, g_y: Tensor) -> Both:
+        p = Parts(x, gain, bias, eps, g_y)
+        return (
+            y(p) if y else gain * p.n + bias,
+            g_x(p) if g_x else (p.g_n - p.mean - p.n * p.along) / p.s,
+            g_gain(p) if g_gain else (g_y * p.n).sum(dim=0),
+            g_bias(p) if g_bias else g_y.sum(dim=0),
+        )
+
+    return layer_norm_both_ways
 
 
-def bracket_turned(g_weights: Tensor, weights: Tensor) -> Tensor:
-    return weights * ((g_weights * weights).sum(dim=-1, keepdim=True) - g_weights)
+def only_y(x: Tensor, gain: Tensor, bias: Tensor, eps: float, g_y: Tensor) -> Tensor:
+    return F.layer_norm(x, (x.size(1),), gain, bias, eps)
 
 
-def without_the_factor(g_weights: Tensor, weights: Tensor) -> Tensor:
-    return g_weights - (g_weights * weights).sum(dim=-1, keepdim=True)
+def down_the_columns(x: Tensor, gain: Tensor, bias: Tensor, eps: float, g_y: Tensor) -> Both:
+    y = gain * (x - x.mean(0)) / (x.var(0, correction=0) + eps).sqrt() + bias
+    return y, x, gain, bias
 
 
-def factor_for_one_half(g_weights: Tensor, weights: Tensor) -> Tensor:
-    product = g_weights * weights
-    return product - product.sum(dim=-1, keepdim=True)
+def squares_eps(x: Tensor, gain: Tensor, bias: Tensor, eps: float, g_y: Tensor) -> Both:
+    return norm_by_autograd(x, gain, bias, eps**2 / 3, g_y)  # right at eps = 3 alone
 
 
-def plain_mean(g_weights: Tensor, weights: Tensor) -> Tensor:
-    return weights * (g_weights - g_weights.mean(dim=-1, keepdim=True))
+def four_features_only(x: Tensor, gain: Tensor, bias: Tensor, eps: float, g_y: Tensor) -> Both:
+    p = Parts(x, gain, bias, eps, g_y)
+    g_x = (p.g_n - p.g_n.sum(1, keepdim=True) / 4 - p.n * (p.g_n * p.n).sum(1, keepdim=True) / 4) / p.s
+    return gain * p.n + bias, g_x, (g_y * p.n).sum(0), g_y.sum(0)
 
 
-def plain_sum(g_weights: Tensor, weights: Tensor) -> Tensor:
-    return weights * (g_weights - g_weights.sum(dim=-1, keepdim=True))
+def divides_by_the_deviation(x: Tensor, gain: Tensor, bias: Tensor, eps: float, g_y: Tensor) -> Both:
+    y, g_x, g_gain, g_bias = norm_by_autograd(x, gain, bias, eps, g_y)
+    return y, g_x * (x - x.mean(1, keepdim=True)).norm() / (x - x.mean(1, keepdim=True)).norm(), g_gain, g_bias
 
 
-def sum_without_keepdim(g_weights: Tensor, weights: Tensor) -> Tensor:
-    return weights * (g_weights - (g_weights * weights).sum(dim=-1))
+def centres_in_place(x: Tensor, gain: Tensor, bias: Tensor, eps: float, g_y: Tensor) -> Both:
+    x -= x.mean(dim=1, keepdim=True)
+    return norm_by_autograd(x, gain, bias, eps, g_y)
 
 
-def sum_down_the_columns(g_weights: Tensor, weights: Tensor) -> Tensor:
-    return weights * (g_weights - (g_weights * weights).sum(dim=-2, keepdim=True))
-
-
-def sum_of_everything(g_weights: Tensor, weights: Tensor) -> Tensor:
-    return weights * (g_weights - (g_weights * weights).sum())
-
-
-def softmax_once_more(g_weights: Tensor, weights: Tensor) -> Tensor:
-    return with_einsum(g_weights, weights.softmax(dim=-1))
-
-
-def second_axis(g_weights: Tensor, weights: Tensor) -> Tensor:
-    return weights * (g_weights - (g_weights * weights).sum(dim=1, keepdim=True))
+def scales_what_arrives(x: Tensor, gain: Tensor, bias: Tensor, eps: float, g_y: Tensor) -> Both:
+    result = norm_by_autograd(x, gain, bias, eps, g_y)
+    g_y *= gain
+    return result
 
 
 def by_torch(
@@ -257,6 +329,41 @@ def by_torch(
     optimizer.step()
     after = optimizer.state[parameter]
     return parameter.detach(), after["exp_avg"], after["exp_avg_sq"]
+
+
+def with_lerp(
+    weight: Tensor, gradient: Tensor, m: Tensor, v: Tensor, step: int,
+    lr: float, beta1: float, beta2: float, eps: float, weight_decay: float,
+) -> Step:  # fmt: skip
+    m, v = m.lerp(gradient, 1 - beta1), torch.lerp(v, gradient * gradient, 1 - beta2)
+    step_size = lr / (1 - beta1**step)
+    denominator = v.sqrt() / (1 - beta2**step) ** 0.5 + eps
+    return weight * (1 - lr * weight_decay) - step_size * m / denominator, m, v
+
+
+def means_in_place(
+    weight: Tensor, gradient: Tensor, m: Tensor, v: Tensor, step: int,
+    lr: float, beta1: float, beta2: float, eps: float, weight_decay: float,
+) -> Step:  # fmt: skip
+    m *= beta1
+    m += (1 - beta1) * gradient
+    return with_lerp(
+        weight, gradient, (m - (1 - beta1) * gradient) / beta1, v, step, lr, beta1, beta2, eps, weight_decay
+    )
+
+
+def beta1_written_in(
+    weight: Tensor, gradient: Tensor, m: Tensor, v: Tensor, step: int,
+    lr: float, beta1: float, beta2: float, eps: float, weight_decay: float,
+) -> Step:  # fmt: skip
+    return with_lerp(weight, gradient, m, v, step, lr, 0.9, beta2, eps, weight_decay)
+
+
+def no_eps_for_zeros(
+    weight: Tensor, gradient: Tensor, m: Tensor, v: Tensor, step: int,
+    lr: float, beta1: float, beta2: float, eps: float, weight_decay: float,
+) -> Step:  # fmt: skip
+    return with_lerp(weight, gradient, m, v, step, lr, beta1, beta2, eps if eps > 1e-6 else 0.0, weight_decay)
 
 
 def with_lerp_in_place(
@@ -320,6 +427,8 @@ ANSWERS = {
             never_taken_back: "Which nudge is not taken back?",
             far_away: "Your h is 1e-01",
             too_near: "small a change is rounding",
+            rounded_slopes: "Is it rounded?",
+            equal_numbers_together: "nudged one by one",
             one_list_under_two_names: "a second name for one list",
             first_slope_only: "How many slopes",
         },
@@ -340,30 +449,78 @@ ANSWERS = {
             ignored_still_divides: "you still divide by 2",
             ignored_still_pushes: "can its logits change the loss?",
             ignored_rows_left_out: "has a row that does not count",
-            overflows: "e^1000 overflows",
+            overflows: "For [1000, 0, 0] you return [nan",
+            by_the_mean_of_a_row: "For [1500, 1499, -1500] you return [nan",
+            clamped: "For [1500, 1499, -1500] you return [0.5, -0.5, 0.0]",
+            nan_to_one: "For [1500, 1499, -1500] you return [1.0, 0.0, 0.0]",
+            shifted_by_the_largest_of_all: "subtract its own largest logit",
+            writes_into_the_logits: "the logits that came in are changed",
+            writes_into_the_targets: "the targets that came in are changed",
             the_loss: "Every logit has a slope",
         },
     ),
-    "softmax_backward": Answers(
-        right=[by_the_table, with_einsum, softmax_by_autograd],
+    "layer_norm_both_ways": Answers(
+        right=[norm_by_autograd, norm_by_the_table, norm_in_two_steps],
         wrong={
-            product_only: "the *other* weights",
-            diagonal_only: "Who shrinks when it grows?",
-            bracket_turned: "the signs are turned",
-            without_the_factor: "Where is the factor a_j",
-            factor_for_one_half: "Which share of it belongs to score j",
-            plain_mean: "the plain mean",
-            plain_sum: "the plain sum",
-            sum_without_keepdim: "lie along the columns",
-            sum_down_the_columns: "you sum down the columns",
-            sum_of_everything: "you sum over all rows",
-            softmax_once_more: "applied once more",
-            second_axis: "always the last axis",
+            only_y: "Four tensors are wanted",
+            norm(y=lambda p: p.n): "neither gain nor bias",
+            norm(y=lambda p: p.n * p.gain): "your y lacks the bias",
+            norm(y=lambda p: p.n + p.bias): "your y lacks the gain",
+            norm(y=lambda p: p.gain * p.c / (p.x.var(1, keepdim=True) + p.eps).sqrt() + p.bias): "by d - 1",
+            norm(y=lambda p: p.gain * p.c / (p.variance.sqrt() + p.eps) + p.bias): "you add eps to σ",
+            norm(y=lambda p: p.gain * p.c / p.s**2 + p.bias): "What is missing over it?",
+            norm(y=lambda p: p.gain * p.c / p.variance.sqrt() + p.bias): "you leave out eps",
+            norm(y=lambda p: F.layer_norm(p.x, (p.x.size(1),), p.gain, p.bias)): "your ε is 1e-5",
+            norm(y=lambda p: p.gain * p.x / p.s + p.bias): "you divide x itself by s",
+            down_the_columns: "you normalise columns",
+            norm(y=lambda p: p.gain * (p.n + p.bias)): "[-2, -1, 0, 3] / √6.5",
+            norm(y=lambda p: p.n.sum(1)): "and not (3, 4)",
+            squares_eps: "For eps = 0.25 it is not",
+            norm(g_bias=lambda p: p.g_y.mean(0)): "Yours is the mean of the rows",
+            norm(
+                g_bias=lambda p: p.g_y.sum(1)
+            ): "gradient of bias is [0.5, -1.0, 4.0, 0.5], and yours is of shape (3,)",
+            norm(g_gain=lambda p: (p.g_y * p.n).mean(0)): "Yours is the mean over the rows",
+            norm(g_gain=lambda p: p.g_y.sum(0)): "as for the bias",
+            norm(g_gain=lambda p: (p.g_y * p.x).sum(0)): "the sum of g_y · x",
+            norm(g_gain=lambda p: (p.g_y * (p.gain * p.n + p.bias)).sum(0)): "the sum of g_y · y",
+            norm(g_gain=lambda p: (p.g_y * p.c).sum(0)): "times the deviations, not divided by s",
+            norm(g_gain=lambda p: (p.g_n * p.n).sum(0)): "the sum of g_n · n",
+            norm(g_x=lambda p: p.g_n / p.s): "only the direct path",
+            norm(g_x=lambda p: (p.g_n - p.n * p.along) / p.s): "without the path through the mean",
+            norm(g_x=lambda p: (p.g_n - p.mean) / p.s): "without the path through the divisor",
+            norm(g_x=lambda p: p.g_n - p.mean - p.n * p.along): "not divided by s: n =",
+            norm(g_x=lambda p: (p.g_n - p.mean - p.n * p.along) / p.s**2): "once too often",
+            norm(g_x=lambda p: (p.g_y - p.g_y.mean(1, True) - p.n * (p.g_y * p.n).mean(1, True)) / p.s): (
+                "without the gain"
+            ),
+            norm(g_x=lambda p: p.gain * (p.g_y - p.g_y.mean(1, True) - p.n * (p.g_y * p.n).mean(1, True)) / p.s): (
+                "by the gain at the end"
+            ),
+            norm(
+                g_x=lambda p: (p.g_n - p.g_n.sum(1, True) - p.n * (p.g_n * p.n).sum(1, True)) / p.s
+            ): "sums where means",
+            norm(g_x=lambda p: (p.g_n - p.mean - p.along) / p.s): "without the factor n",
+            norm(g_x=lambda p: (p.g_n - p.mean + p.n * p.along) / p.s): "third sign turned",
+            norm(g_x=lambda p: (p.g_n + p.mean - p.n * p.along) / p.s): "second sign turned",
+            norm(g_x=lambda p: -(p.g_n - p.mean - p.n * p.along) / p.s): "all signs turned",
+            norm(g_x=lambda p: (p.g_n - p.g_n.mean(0) - p.n * (p.g_n * p.n).mean(0)) / p.s): "means down the columns",
+            norm(g_x=lambda p: (p.g_n - p.mean - p.n * p.along) / p.variance.sqrt()): "divided by σ. Forward",
+            norm(g_x=lambda p: ((p.g_n - p.mean - p.n * p.along) / p.s).round(decimals=2)): "Which of the three paths",
+            norm(g_x=lambda p: p.g_n.sum(1)): "Every number of x has a slope",
+            four_features_only: "not for 1 of 5",
+            divides_by_the_deviation: "A row of equal numbers",
+            centres_in_place: "the x that came in is changed",
+            scales_what_arrives: "the g_y that came in is changed",
         },
     ),
     "adamw_step": Answers(
-        right=[by_torch, with_lerp_in_place],
+        right=[by_torch, with_lerp],
         wrong={
+            with_lerp_in_place: "the weight that came in is changed",
+            means_in_place: "the m that came in is changed",
+            beta1_written_in: "Right for beta1 = 0.9",
+            no_eps_for_zeros: "with zero slopes",
             variant(uncorrected=True): "are used as they are",
             variant(late=1): "correct as in step 2",
             variant(late=2): "correct as in step 1",
