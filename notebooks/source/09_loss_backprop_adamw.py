@@ -1269,11 +1269,11 @@ print("0.01 and 0.03 come within 0.2 of the floor:", max(ends[2:4]) < bound + 0.
 assert min(ends[0], ends[-1]) > nothing_learned and max(ends[2:4]) < bound + 0.2
 
 # %% [markdown]
-# The edge of the valley, 0.1, is a matter of luck. Draw other batches, and the same rate ends at the floor, or far above it. Here are five
-# draws for each of two rates:
+# At the edge of the valley it is a matter of luck. Draw other batches, and the rate of 0.1 ends near the floor, or far above it. Here are
+# five draws for each of two rates:
 
 # %% tags=["nbval-ignore-output"]
-draws: dict[float, list[float]] = {0.01: [], 0.1: []}
+draws: dict[float, list[float]] = {0.03: [], 0.1: []}
 for rate, results in draws.items():
     for seed in range(2, 7):
         student = small_gpt()
@@ -1282,12 +1282,14 @@ for rate, results in draws.items():
     print(f"rate {rate:<4}: {results}, apart by {max(results) - min(results):.2f}")
 
 # %% [markdown]
-# One run at one rate tells little about a rate near the edge. The middle of the valley is worth more than its lowest point.
+# So a single run says little about a rate near the edge, and the middle of the valley is worth more than its lowest point.
 
 # %%
-spread = {rate: max(results) - min(results) for rate, results in draws.items()}
-print("0.01 ends within 0.1 of itself, whatever the draw:", spread[0.01] < 0.1)
-assert spread[0.01] < 0.1
+# measured over eight draws: 0.60 to 0.71 at a rate of 0.03, 0.62 to 1.33 at 0.1
+print(
+    "0.03 comes within 0.2 of the floor in every draw:", max(draws[0.03]) < bound + 0.2
+)
+assert max(draws[0.03]) < bound + 0.2
 
 # %% [markdown]
 # ### Batch size
