@@ -222,7 +222,7 @@ PRESETS: dict[str, Preset] = {
             vocab_size=2048, context_length=192, n_layers=2, n_heads=4, d_model=128, d_ff=256, positions="rope"
         ),
         train=TrainConfig(
-            max_steps=1500,
+            max_steps=1700,
             batch_size=8,
             optimizer="muon",
             learning_rate=2e-2,

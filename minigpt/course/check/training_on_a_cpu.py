@@ -28,7 +28,8 @@ def training_step(answer: Callable[[nn.Module, torch.optim.Optimizer, Tensor, fl
     if _equal(weights, start):
         return f"{setting} no weight has moved. Is the gradient still there when the optimiser steps?"
     for hint, mistake in {
-        "the model has learned to copy: its targets are its inputs. Which token comes next?": {"ahead": 0},
+        "the model has learned to copy: its targets are its inputs. Which token comes next?": {"ahead": 0, "cut": 1},
+        "the model has learned to copy whole texts: targets are inputs. Which token comes next?": {"ahead": 0},
         "the targets are two tokens ahead. How far is next?": {"ahead": 2},
         "the targets are the tokens before. Which way does one read?": {"ahead": -1},
         "the weights moved as far as without clipping. Does it come before the step?": {"clip": "never"},
@@ -200,7 +201,7 @@ def _small_model() -> nn.Module:
 
 def _after_steps(
     texts: list[Tensor], max_norm: float, ahead: int = 1, clip: str = "all", sign: int = 1, times: int = 1,
-    last: bool = False, zero: bool = True,
+    last: bool = False, zero: bool = True, cut: int = 0,
 ) -> tuple[list[Tensor], list[float], float]:  # fmt: skip
     """The weights after steps on these texts (with a mistake), the losses before each, and that after the last."""
     model = _small_model()
@@ -208,6 +209,7 @@ def _after_steps(
     optimizer = torch.optim.SGD(parameters, lr=0.5, maximize=sign < 0)
 
     def loss_of(ids: Tensor) -> Tensor:
+        ids = ids[:, : ids.size(1) - cut]
         width = ids.size(1) - abs(ahead)
         inputs = ids[:, :width] if ahead >= 0 else ids[:, -width:]
         targets = ids[:, ahead:] if ahead >= 0 else ids[:, :width]

@@ -280,7 +280,8 @@ ANSWERS = {
         right=[zero_at_the_end, without_backward],
         wrong={
             step_with(order="backward zero clip step"): "no weight has moved",
-            step_with(targets=slice(None, -1)): "learned to copy",
+            step_with(targets=slice(None, -1)): "learned to copy: its",
+            step_with(inputs=slice(None), targets=slice(None)): "copy whole texts",
             step_with(inputs=slice(None, -2), targets=slice(2, None)): "two tokens ahead",
             step_with(inputs=slice(1, None), targets=slice(None, -1)): "the tokens before",
             step_with(order="zero backward step clip"): "as far as without clipping",
