@@ -111,7 +111,7 @@ check.mean(mean)
 # | 06 | [Feed-forward](06_feed_forward.ipynb) | the other two thirds of the parameters | 80 min |
 # | 07 | [The Transformer block](07_transformer_block.ipynb) | residual stream, LayerNorm, depth | 90 min |
 # | 08 | [The full GPT](08_full_gpt.ipynb) | assembly to 124,439,808 parameters | 90 min |
-# | 09 | [Loss, backprop, AdamW](09_loss_backprop_adamw.ipynb) | one training step traced by hand | 90 min |
+# | 09 | [Loss, backprop, AdamW](09_loss_backprop_adamw.ipynb) | one training step traced by hand | 100 min |
 # | 10 | [Training on a CPU](10_training_on_a_cpu.ipynb) | how to train, and how to distrust a training run | 90 min |
 # | 11 | [Training on a GPU](11_training_on_a_gpu.ipynb) | precision, compilation, where the time goes | 90 min |
 # | 12 | [Many GPUs](12_many_gpus.ipynb) | data parallelism, rehearsed on CPU processes | 90 min |

@@ -473,7 +473,8 @@ def next_token_loss(
 
 
 # %%
-loss_from_logits = next_token_loss(torch.tensor([z]), torch.tensor([targets]))
+came_next = torch.tensor([targets])  # (1, T)
+loss_from_logits = next_token_loss(torch.tensor(z[None]), came_next)
 assert math.isclose(loss_from_logits.item(), loss_by_hand)
 print(f"next_token_loss: {loss_from_logits:.4f}")
 
@@ -520,8 +521,7 @@ truth = np.eye(4)[targets]  # (T, vocab_size): 1 at the token that came
 g_z = (p - truth) / T
 show(f"g_z for {VOCABULARY}", g_z)
 
-came_next = torch.tensor(targets)
-assert np.allclose(g_z, torch_says(lambda z: F.cross_entropy(z, came_next), z, 1.0))
+assert np.allclose(g_z, torch_says(lambda z: F.cross_entropy(z, came_next[0]), z, 1.0))
 assert np.allclose(g_z.sum(axis=-1), 0)
 
 # %% [markdown]
@@ -661,7 +661,7 @@ for width, rows in ((2, 1000), (8, 1000), (768, 10)):
     print(f"(d - 2) / d = {(width - 2) / width:6.1%}")
 
 # %% [markdown]
-# ### Exercise 3 · LayerNorm, there and back (★★★, 25 min)
+# ### Exercise 3 · LayerNorm, there and back (★★★, 20 min)
 #
 # A row of GPT-2 has 768 features, so its table would hold 589,824 slopes, and 25 LayerNorms each need one for every token. It is
 # never built. Insert the slopes into $g_{x_j} = \sum_i g_{n_i}\, \partial n_i / \partial x_j$ and split the sum at the minus
@@ -830,9 +830,9 @@ show("g_tokens", g_tokens, VOCABULARY)
 # GPT-2 (lesson 8), it is on two paths once more: its gradient would be `g_tokens` plus `g_W`, and every row would move.
 
 # %% [markdown]
-# ## The whole of it on one page
+# ## The whole of it on one page (optional)
 #
-# The same steps in one function: 75 numbers in, the loss and 75 slopes out. The way back mirrors the way forward, line by line from
+# You have read every line of this. Here they stand together in one function, as they run: 75 numbers in, the loss and 75 slopes out. The way back mirrors the way forward, line by line from
 # the end. It needs `a`, `n`, `s`, `q`, `k`, `v`, `A` and more once again: what was computed on the way forward must be kept until
 # then, and in a real model that takes much memory (lesson 8). (`norm_backward` is an argument so that we can put a bug into it later.)
 
@@ -932,7 +932,7 @@ for name, ours in gradient.items():
     assert by_torch and by_nudging
 
 # %% [markdown]
-# ### The gradient check, as a tool
+# ## The gradient check, as a tool
 #
 # Most bugs in a backward pass raise no error, and the loss may even fall. Here is one that is easily made: LayerNorm's gradient without
 # the path through the mean. Compare with nudging, in the order of the way back:

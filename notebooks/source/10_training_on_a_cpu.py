@@ -146,7 +146,7 @@ def training_step(
 check.training_step(training_step)
 
 # %% [markdown]
-# ## Question 1 · is the first loss that of an ignorant model?
+# ## Question 1 · the first loss
 #
 # A fresh model knows nothing. If it says so, it gives all V tokens about the same probability 1/V, and its loss is −ln(1/V) = ln V.
 # That is the first number to look at. If it is far *above* ln V, the model is sure of things it cannot know. The usual reason is weights
@@ -166,7 +166,7 @@ assert abs(first - math.log(V)) < 0.1
 assert first_loud > 5 * math.log(V)
 
 # %% [markdown]
-# ## Question 2 · can it learn a batch by heart?
+# ## Question 2 · overfit one batch
 #
 # Give the model the same two stories again and again. If the loop works, it learns them word for word.
 
@@ -220,8 +220,8 @@ assert held_out > math.log(V)
 # ## Which question finds which mistake?
 #
 # Two questions are answered. **Question 3**: does a run on ever new stories stay above the floor? And there are three more that need no
-# training at all. **Peeking**: change the last token; do the logits before it change? They must not. **Reading**: turn the targets of one
-# row back into text; is it the story, and one end? **Moving**: after some steps, has every tensor changed?
+# training at all. **Peeking**: change the last token; do the logits before it change? They must not. **Reading**: turn the targets back
+# into text; is each row its story, and one end? **Moving**: after some steps, has every tensor changed?
 #
 # Do they find mistakes? We need not guess. Here are ten mistakes that raise no error. Each is put into the loop, and all six questions are
 # put to it.
@@ -305,14 +305,14 @@ def answers(bug: str) -> dict[str, bool]:
         peeks = (logits - fresh(other))[:, :-1].abs().max() > 1e-5
         unseen, answer = batch_with(bug, 10_000, size=32)
         on_new = next_token_loss(trained(unseen), answer).item()
-    reads = tokenizer.decode(targets[0][targets[0] != IGNORE].tolist())
+    reads = [tokenizer.decode(row[row != IGNORE].tolist()) for row in targets]
     pairs = zip(fresh.parameters(), trained.parameters(), strict=True)
     return {
         "first loss": abs(first - math.log(V)) < 0.1,
         "by heart": last < 0.5,
         "floor": on_new > bound.split_loss,
         "peeking": not peeks,
-        "reading": reads == stories.story_at("train", 0).text + END_OF_TEXT,
+        "reading": reads == [text + END_OF_TEXT for text in originals],
         "moving": not any(torch.equal(before, after) for before, after in pairs),
     }
 
@@ -331,7 +331,7 @@ for bug in BUGS:
 # find a missing mask in a longer run; after 60 steps it has found only the copying. (Question 1 finds the copying too, because output head and
 # embedding share one matrix: a fresh model already leans towards the token that it reads.)
 #
-# The cheap questions find what the dear ones miss: read one row of your batch as text, change a token and see what changes, look whether
+# The cheap questions find what the dear ones miss: read your batch as text, change a token and see what changes, look whether
 # everything moves. Each mistake is found by one question at least, and no question finds all.
 
 # %%
