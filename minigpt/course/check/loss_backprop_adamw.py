@@ -103,7 +103,7 @@ def cross_entropy_gradient(answer: Callable[[Tensor, Tensor], Tensor]) -> str | 
     ignored = torch.tensor([2, IGNORE])
     setting = f"Right while all targets count. With targets [2, {IGNORE}]"
     try:
-        got = answer(logits.clone(), ignored)
+        got = answer(logits.clone(), ignored.clone())
     except (IndexError, RuntimeError) as error:
         return (
             f"{setting} your function stops with {type(error).__name__}: {IGNORE} is no column. What stands in for it?"
@@ -275,6 +275,7 @@ def layer_norm_both_ways(answer: Callable[..., tuple[Tensor, Tensor, Tensor, Ten
     if not close(g_x, [[0, -2, 2]] * 2):
         return f"A row of equal numbers has n = 0. For g_y [1, 0, 2] and eps 0.25 your gradient is {_rounded(g_x[0])}."
     x = torch.tensor([[1.0, 2.0, 6.0], [0.0, 3.0, 0.0]], dtype=torch.float64)
+    gain, bias = x[0], x[1]
     given = [x.clone(), gain.clone(), bias.clone(), g_y.clone()]
     answer(*given[:3], 1e-5, given[3])
     for name, before, after in zip(("x", "gain", "bias", "g_y"), (x, gain, bias, g_y), given, strict=True):
