@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= cpu
 BIN := .venv/bin
 
-.PHONY: lab test test-portable test-browser lint lessons figures bench site storyteller
+.PHONY: lab test test-portable test-browser test-oldest lint lessons figures bench site storyteller
 .DEFAULT_GOAL := lab
 
 # JupyterLab on the page that says where to begin
@@ -26,6 +26,10 @@ test-browser: .venv/.dev
 # Some lessons, or some settings: .venv/bin/python -m tests.portable --help
 test-portable: .venv/.dev
 	$(BIN)/python -m tests.portable
+
+# The package with the oldest versions that pyproject.toml allows of all it needs but torch, in a venv of its own
+test-oldest: .venv/.dev
+	$(BIN)/python tests/oldest.py
 
 lint: .venv/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

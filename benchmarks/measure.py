@@ -32,7 +32,8 @@ from typing import Any, Literal
 import torch
 from tqdm import tqdm
 
-from minigpt.text.data import download_shakespeare, read_text
+from minigpt.text.data import download_shakespeare
+from minigpt.text.sources import read_text
 
 RESULTS = Path(__file__).parent / "results"
 PEERS = ("transformers", "tokenizers", "rustbpe", "tiktoken", "llms-from-scratch")

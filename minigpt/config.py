@@ -21,6 +21,9 @@ def _raise_all(what: str, problems: list[str]) -> None:
 
 Positions = Literal["learned", "rope"]
 
+MOST_LAYERS = 1000
+"""More were never trained (Wang et al. 2022, DeepNet), and a damaged file that asks for a billion builds for ever."""
+
 
 @dataclass(frozen=True)
 class GPTConfig:
@@ -50,17 +53,26 @@ class GPTConfig:
     """Whether the output layer reuses the token embedding's matrix (Press and Wolf 2017), as in GPT-2."""
     positions: Positions = "learned"
     """learned: a vector for each place, as in GPT-2; rope: queries and keys turned by their place (Su et al. 2021)."""
+    pad_vocab: int = 1
+    """Round the embedding up to a multiple of this (64: faster on a GPU); what is to spare is never drawn."""
 
     def __post_init__(self) -> None:
         sizes = {
-            name: getattr(self, name) for name in ("vocab_size", "context_length", "n_layers", "n_heads", "d_model")
+            name: getattr(self, name)
+            for name in ("vocab_size", "context_length", "n_layers", "n_heads", "d_model", "pad_vocab")
         }
         problems = [f"{name} is {size}; it must be at least 1" for name, size in sizes.items() if size < 1]
+        if self.n_layers > MOST_LAYERS:
+            problems.append(f"n_layers is {self.n_layers}; it must be at most {MOST_LAYERS}")
         for name, size in (sizes | {"d_ff": self.d_ff}).items():
-            if not isinstance(size, Integral):
+            if not isinstance(size, Integral) or isinstance(size, bool):
                 problems.append(f"{name} is {size!r}; it must be a whole number")
+        for name in ("bias", "tie_embeddings"):
+            if not isinstance(getattr(self, name), bool):
+                problems.append(f"{name} is {getattr(self, name)!r}; it must be true or false")
         if self.n_heads >= 1 and self.d_model >= 1 and self.d_model % self.n_heads:
-            fitting = [h for h in range(1, self.d_model + 1) if self.d_model % h == 0 and abs(h - self.n_heads) <= 4]
+            divisors = [h for h in range(1, self.d_model + 1) if self.d_model % h == 0]
+            fitting = sorted(sorted(divisors, key=lambda h: abs(h - self.n_heads))[:3])
             problems.append(
                 f"d_model {self.d_model} is not divisible by n_heads {self.n_heads}: the heads share d_model equally. "
                 f"Choose n_heads from {fitting} or d_model as a multiple of {self.n_heads}"
@@ -77,6 +89,11 @@ class GPTConfig:
                 f"choose d_model as a multiple of {2 * self.n_heads}, or positions 'learned'"
             )
         _raise_all("this model", problems)
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Rows of the token embedding and of the output head: vocab_size, and those that stand for no token."""
+        return -(-self.vocab_size // self.pad_vocab) * self.pad_vocab
 
     @property
     def feed_forward_size(self) -> int:
@@ -283,6 +300,23 @@ def nearest(name: str, valid: list[str]) -> str:
     """« did you mean …» for a mistyped name, or the whole list when nothing is near."""
     close = get_close_matches(name, valid, n=1, cutoff=0.4)
     return f"did you mean {close[0]!r}? Valid names: {', '.join(valid)}" if close else f"choose from {', '.join(valid)}"
+
+
+def fit_vocabulary(config: GPTConfig, tokenizer_size: int) -> GPTConfig:
+    """The same model for a tokenizer with this many tokens: rows that it has beyond them are padding.
+
+    Raises:
+        InputError: when the tokenizer has more tokens than the model has rows.
+    """
+    rows = config.padded_vocab_size
+    if tokenizer_size > rows:
+        raise InputError(
+            f"the tokenizer has {tokenizer_size} tokens, but the model's vocab_size is {rows}: they do not belong "
+            f"together, or set vocab_size to {tokenizer_size}"
+        )
+    if tokenizer_size == config.vocab_size:
+        return config
+    return replace(config, vocab_size=tokenizer_size, pad_vocab=rows)
 
 
 def preset(name: str) -> Preset:

@@ -204,7 +204,7 @@ def processes(device: torch.device) -> Iterator[None]:
             raise
         raise InputError(
             f"process {os.environ.get('RANK')} lost the others ({str(error).splitlines()[0]}): one of them has died, "
-            "and its own message says why. The last checkpoint is sound: go on with --resume"
+            "and its own message says why. Start them again: with --resume, if the run has a checkpoint already"
         ) from None
 
 

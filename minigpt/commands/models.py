@@ -13,6 +13,7 @@ from minigpt.config import InputError
 def evaluate(
     model: str = "storyteller",
     split: str | None = None,
+    data: str | None = None,
     samples: int = 1000,
     seed: int = 0,
     device: str = "auto",
@@ -23,6 +24,7 @@ def evaluate(
     Args:
         model: a bundled model, or the folder of a run or of a checkpoint.
         split: val or test; by default test for stories, val for a text.
+        data: where the text is now, if it was moved since the model was trained on it.
         samples: how many stories to generate and grade.
         seed: of those samples.
         device: auto, cpu, cuda, ….
@@ -40,12 +42,18 @@ def evaluate(
     length = found.model_config.context_length
     source: Any
     if spec["name"] == "stories":
+        if data is not None:
+            raise InputError("this model was trained on stories, which are made as needed: leave --data out")
         source = StoryData(found.tokenizer, length)
     else:
-        source = load_data(spec["name"], length, spec["tokenizer"], found.model_config.vocab_size)
-        if source.spec != spec:
+        name = data or spec["name"]
+        try:
+            source = load_data(name, length, spec["tokenizer"], found.tokenizer.vocab_size)
+        except InputError as error:
+            raise InputError(f"{error}. If the data was moved, add --data NEW_PLACE") from None
+        if source.spec | {"name": ""} != spec | {"name": ""}:
             raise InputError(
-                f"{spec['name']!r} has changed since the model was trained on it; evaluate needs the same text"
+                f"{name!r} is not the text that the model was trained on, or has changed since; evaluate needs the same"
             )
     report = measure(checkpoint.build_model(found).to(runtime.pick_device(device)), source, split, samples, seed)
     if json:

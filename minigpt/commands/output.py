@@ -17,6 +17,12 @@ def print_json(value: Any) -> None:
     print(text)
 
 
+def quoted(path: object) -> str:
+    """A path as one word of a command line, in every shell."""
+    text = str(path)
+    return f'"{text}"' if any(character.isspace() for character in text) else text
+
+
 def print_table(rows: dict[str, Any]) -> None:
     """Print a line for each row: its name, then its value, the thousands of whole numbers apart."""
     width = max(map(len, rows))

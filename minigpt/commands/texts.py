@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from minigpt.commands.finding import load_tokenizer
-from minigpt.commands.output import print_json, print_table, wrap
+from minigpt.commands.output import print_json, print_table, quoted, wrap
 from minigpt.config import InputError
 
 if TYPE_CHECKING:
     from minigpt.text.shards import Manifest
+    from minigpt.text.tokenizer import Tokenizer
 
 
 def data(
@@ -89,6 +90,7 @@ def data_prepare(
     tokenizer: str = "gpt2",
     workers: int = 0,
     shard_mb: float = 64,
+    skip_bad: bool = False,
     json: bool = False,
 ) -> int:
     """Tokenize texts of any size into a folder for `--data`, in parallel; the same command again goes on.
@@ -96,11 +98,13 @@ def data_prepare(
     The last tenth of the text, at most 8 MB, becomes the validation split.
 
     Args:
-        files: texts in UTF-8: .jsonl with a "text" in each line, anything else is one long text.
+        files: texts in UTF-8: .jsonl, .ndjson and .json with a "text" in each line; anything else is one long text, in
+            which <|endoftext|> ends a document.
         out: the folder.
         tokenizer: gpt2, a bundled model, a run's folder, or a tokenizer file.
         workers: processes; 0 means one for each core.
         shard_mb: megabytes of text in a file of tokens, about.
+        skip_bad: leave out documents (of a long text: lines) that cannot be used, and count them, instead of stopping.
         json: print one JSON object.
     """
     from minigpt.text.prepare import prepare
@@ -109,13 +113,19 @@ def data_prepare(
     if workers == 0:
         # What taskset or a container leaves to this process; and Windows cannot wait for more than 61 at once.
         workers = min(61, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    manifest, n_kept = prepare(list(files), out, used, workers=workers, shard_bytes=round(shard_mb * 1e6))
-    report = {"folder": str(out), "vocab_size": used.vocab_size, **_sizes(manifest), "shards kept": n_kept}
+    manifest, n_kept = prepare(
+        list(files), out, used, workers=workers, shard_bytes=round(shard_mb * 1e6), skip_bad=skip_bad
+    )
+    report: dict[str, Any] = {"folder": str(out), "vocab_size": used.vocab_size, **_sizes(manifest)}
+    report["shards kept"] = n_kept
+    if left_out := [shard for shard in manifest.all_shards() if shard.left_out]:
+        report["left out"] = sum(shard.left_out for shard in left_out)
+        report["the first of them"] = left_out[0].first_left_out
     if json:
         print_json(report)
         return 0
     print_table(report)
-    print(f"\nTry: minigpt data {out}    minigpt train --data {out} --out run")
+    print(f"\nTry: minigpt data {quoted(out)}    minigpt train --data {quoted(out)} --out run")
     return 0
 
 
@@ -133,14 +143,14 @@ def tokenizer(
     Args:
         text: the text to cut.
         model: whose tokenizer: a model as for `minigpt generate`, or a tokenizer file.
-        train: train a byte-pair tokenizer on this data instead: stories, or the path of a text file.
+        train: train a byte-pair tokenizer on this data instead: stories, or the path of a text or of documents.
         vocab_size: its size.
         num_stories: how many training stories to learn from.
         out: the file to write it to.
         json: print one JSON object.
     """
     from minigpt.text import stories
-    from minigpt.text.data import read_text
+    from minigpt.text.sources import read_texts
     from minigpt.text.tokenizer import BPETokenizer
 
     if train is not None:
@@ -151,7 +161,7 @@ def tokenizer(
         texts = (
             [stories.story_at("train", i).text for i in range(num_stories)]
             if train == "stories"
-            else read_text(Path(train))
+            else read_texts(Path(train))
         )
         made = BPETokenizer.train(texts, vocab_size)
         made.save(out)
@@ -162,13 +172,23 @@ def tokenizer(
         return 0
     used = load_tokenizer(model)
     ids = used.encode(text)
-    pieces = [used.decode([i]) for i in ids]
+    pieces = [_shown(used, i) for i in ids]
     if json:
         print_json({"ids": ids, "tokens": pieces})
     elif not text:
         print(f'{used.vocab_size} tokens; give a text to see it cut: minigpt tokenizer "Once upon a time"')
     else:
         for i, piece in zip(ids, pieces, strict=True):
-            print(f"{i:>6}  {piece!r}")
+            print(f"{i:>6}  '{piece}'")
         print(f"{len(ids)} tokens for {len(text.encode())} bytes")
     return 0
+
+
+def _shown(tokenizer: "Tokenizer", token: int) -> str:
+    r"""A token as one can tell it from others: bytes that are no character as \xe4, and what has no shape escaped."""
+    from minigpt.text.tokenizer import BPETokenizer
+
+    text = tokenizer.decode([token])
+    if isinstance(tokenizer, BPETokenizer):
+        text = tokenizer.token_bytes(token).decode("utf-8", errors="backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import OmitArgPrefixes
 
+from minigpt.commands.output import quoted
 from minigpt.config import GPTConfig, InputError, TrainConfig, preset
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def _train(arguments: Train, device: "torch.device") -> int:
         trainer = Trainer.resume(arguments.out, source, model_config, arguments.train, device)
     else:
         trainer = Trainer(model_config, arguments.train, source, device, arguments.out)
+    out = quoted(arguments.out)
     say = print if rank() == 0 else lambda message: None
     max_steps = arguments.train.max_steps
     if trainer.step >= max_steps:
@@ -116,7 +118,7 @@ def _train(arguments: Train, device: "torch.device") -> int:
     say(trainer.choices())
     say(f"{doing} {arguments.out}: {size:,} parameters, step {trainer.step} of {max_steps}")
     if not trainer.run():
-        say(f"stopped after step {trainer.step}; go on with: minigpt train --out {arguments.out} --resume")
+        say(f"stopped after step {trainer.step}; go on with: minigpt train --out {out} --resume")
         return STOPPED
-    say(f"done. Try: minigpt generate --model {arguments.out}    minigpt evaluate --model {arguments.out}")
+    say(f"done. Try: minigpt generate --model {out}    minigpt evaluate --model {out}")
     return 0

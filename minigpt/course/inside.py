@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from minigpt.config import InputError
+from minigpt.generation.decoding import check_finite
 from minigpt.model.attention import rotate, rotation
 from minigpt.model.gpt import GPT, TransformerBlock
 from minigpt.text.tokenizer import BPETokenizer, Tokenizer
@@ -54,9 +55,9 @@ def look_inside(model: GPT, ids: list[int]) -> Inside:
             undo.callback(block.attention.qkv.register_forward_hook(lambda _, __, out: qkv.append(out)).remove)
         undo.callback(model.train, training)
         model.eval()
-        logits = model(torch.tensor([ids], device=model.token_embedding.weight.device))[0]  # (T, vocab_size)
-        if not logits.isfinite().all():
-            raise InputError("the model's logits are not finite: its training has diverged; use an earlier checkpoint")
+        logits = model(torch.tensor([ids], device=model.token_embedding.weight.device))[0]
+        logits = logits[:, : model.config.vocab_size]  # (T, vocab_size): rows to spare have no text
+        check_finite(logits)
         weights = []
         for block, projected in zip(blocks, qkv, strict=True):
             heads = projected.unflatten(-1, (3, block.attention.n_heads, -1))  # (1, T, 3, h, head_size)
@@ -84,7 +85,7 @@ def logit_lens(model: GPT, stream: Tensor) -> Tensor:
         logits (..., vocab_size), on the CPU.
     """
     logits: Tensor = model.output_head(model.final_norm(stream.to(model.token_embedding.weight.device)))
-    return logits.cpu()
+    return logits[..., : model.config.vocab_size].cpu()
 
 
 def part_names(n_layers: int) -> list[str]:

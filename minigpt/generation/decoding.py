@@ -22,13 +22,13 @@ SMALL = 2**16
 
 
 def last_logits(model: GPT, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-    """What the model says after the last of ids (B, T): logits (B, V), without dropout."""
+    """What the model says after the last of ids (B, T): logits (B, V), without dropout, of tokens that have a text."""
     training = model.training
     if training:
         model.eval()
     try:
         logits: Tensor = model.output_head(model.hidden_states(ids, cache)[:, -1])
-        return logits
+        return logits[:, : model.config.vocab_size]
     finally:
         if training:
             model.train()
@@ -37,7 +37,10 @@ def last_logits(model: GPT, ids: Tensor, cache: KVCache | None = None) -> Tensor
 def check_finite(values: Tensor) -> None:
     """Raise InputError where a model's logits, or what was computed from them, are infinite or not a number."""
     if not values.isfinite().all():
-        raise InputError("the model's logits are not finite: its training has diverged; use an earlier checkpoint")
+        raise InputError(
+            "the model's logits are not finite: its training has diverged. Use an earlier checkpoint of the run, where "
+            "there is one, or train again with a smaller learning_rate"
+        )
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -102,7 +105,7 @@ def decode_token(
         turn: what `rotation` says of the new tokens' places, (B, 1, 1); None where positions are learned.
 
     Returns:
-        logits (B, V).
+        logits (B, padded_vocab_size).
     """
     B, d_model = x.shape
     for block, keys, values in zip(weights, all_keys, all_values, strict=True):
@@ -203,6 +206,7 @@ class Decoding:
         # (B, 1, 1, length), for all heads and the one new token
         self.visible = (self.columns >= self.padding[:, None])[:, None, None]
 
+    @torch.inference_mode()
     def prefill(self) -> Tensor:
         """Read the prompts; logits (B, V) of each row. Neighbours of equal length are read at once, none padded."""
         logits, row = [], 0
@@ -213,6 +217,7 @@ class Decoding:
             row = rows.stop
         return torch.cat(logits).repeat_interleave(self.num, dim=0)
 
+    @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:
         """Read one more token of each row, (B, 1); logits (B, V)."""
         column = self.columns[self.filled : self.filled + 1]  # (1,), made on the device: no wait
@@ -227,8 +232,10 @@ class Decoding:
         keys, values = self.cache.keys, self.cache.values  # (n_layers, B, h, length, head_size)
         if self.compile:  # one shape for all lengths: a step looks at the whole cache, and the mask hides what is empty
             mask = self.visible & (self.columns <= column)
-            return _compiled()(x, self.weights, self.head, keys.unbind(), values.unbind(), column, mask, turn)
+            logits = _compiled()(x, self.weights, self.head, keys.unbind(), values.unbind(), column, mask, turn)
+            return logits[:, : self.model.config.vocab_size]
         end = self.filled
         keys, values = keys.narrow(3, 0, end), values.narrow(3, 0, end)
         not_padding = self.visible[..., :end] if self.padded else None
-        return decode_token(x, self.weights, self.head, keys.unbind(), values.unbind(), None, not_padding, turn)
+        logits = decode_token(x, self.weights, self.head, keys.unbind(), values.unbind(), None, not_padding, turn)
+        return logits[:, : self.model.config.vocab_size]

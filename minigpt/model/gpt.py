@@ -43,13 +43,13 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.token_embedding = nn.Embedding(config.padded_vocab_size, config.d_model)
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.context_length, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
         self.final_norm = nn.LayerNorm(config.d_model, bias=config.bias)
-        self.output_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.output_head = nn.Linear(config.d_model, config.padded_vocab_size, bias=False)
         if config.tie_embeddings:
             self.output_head.weight = self.token_embedding.weight  # Press and Wolf 2017
         self.initialise()
@@ -142,11 +142,11 @@ def next_token_loss(logits: Tensor, targets: Tensor, n_targets: Tensor | int | N
 def parameter_count(config: GPTConfig) -> int:
     """How many numbers the model learns: 124,439,808 for GPT-2's smallest. Tied embeddings count once."""
     d, d_ff, bias = config.d_model, config.feed_forward_size, int(config.bias)
-    embeddings = (config.vocab_size + (config.context_length if config.positions == "learned" else 0)) * d
+    embeddings = (config.padded_vocab_size + (config.context_length if config.positions == "learned" else 0)) * d
     attention = 4 * d * d + bias * 4 * d  # queries, keys, values and output
     feed_forward = 2 * d * d_ff + bias * (d_ff + d)
     norm = d + bias * d
-    output_head = 0 if config.tie_embeddings else config.vocab_size * d
+    output_head = 0 if config.tie_embeddings else config.padded_vocab_size * d
     return embeddings + config.n_layers * (attention + feed_forward + 2 * norm) + norm + output_head
 
 
@@ -160,6 +160,6 @@ def flops_per_token(config: GPTConfig, context_length: int) -> int:
     recomputed.
     """
     d, d_ff = config.d_model, config.feed_forward_size
-    weights = config.n_layers * (4 * d * d + 2 * d * d_ff) + config.vocab_size * d  # N: those that multiply
+    weights = config.n_layers * (4 * d * d + 2 * d * d_ff) + config.padded_vocab_size * d  # N: those that multiply
     attention = 2 * config.n_layers * d * context_length  # Q K^T, and weights times V
     return 6 * (weights + attention)

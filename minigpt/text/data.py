@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache, lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,8 @@ from torch import Tensor
 from minigpt.config import IGNORE, InputError
 from minigpt.text import stories
 from minigpt.text.shards import Manifest, Shard, open_shards, token_dtype, tokenizer_sha256
-from minigpt.text.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
+from minigpt.text.sources import read_text
+from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
 
 Batch = tuple[Tensor, Tensor]
 """Inputs and targets, (B, T) int64; targets are the inputs one place later, IGNORE where there is nothing to guess."""
@@ -127,8 +129,8 @@ class TextData:
                 where = " in its longest shard" if len(shards) > 1 else ""
                 raise InputError(
                     f"the {split} part of {self.spec['name']} has {longest} tokens{where}, and a row "
-                    f"needs context_length + 1 = {context_length + 1}: give a longer text, or a context_length below "
-                    f"{longest}"
+                    f"needs context_length + 1 = {context_length + 1}: give a longer text"
+                    + (f", or a context_length below {longest}" if longest > 1 else "")
                 )
         windows = [max(0, shard.tokens - context_length) for shard in self.manifest.shards["train"]]
         self._windows_before = np.cumsum([0, *windows], dtype=np.uint64)  # in the shards before each, and in all
@@ -210,41 +212,12 @@ def download_shakespeare() -> Path:
         ) from None
 
 
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file.
-
-    Raises:
-        InputError: for a file that is missing, a folder, empty, or not text.
-    """
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(
-            f"there is no data set and no file called {str(path)!r}; named data sets: stories, shakespeare. "
-            "`minigpt data prepare FILE... --out FOLDER` makes token shards of large texts (FineWeb-Edu's .jsonl)"
-        ) from None
-    except IsADirectoryError:
-        raise InputError(f"{str(path)!r} is a folder; give the path of one text file") from None
-    except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read ({error.strerror}); give the path of a text file") from None
-    if not content.strip():
-        raise InputError(f"{str(path)!r} is empty; a model needs at least a few thousand characters to learn from")
-    if b"\0" in content[:100_000]:
-        raise InputError(f"{str(path)!r} is not a text file: it has zero bytes; save it as plain text in UTF-8")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{str(path)!r} is not UTF-8 text (byte {error.start}); save it as plain text in UTF-8"
-        ) from None
-
-
 def prepare_text(spec: dict[str, Any], text: str, vocab_size: int | None) -> Path:
     """Tokenize a text into the cache and return the folder; a text that was prepared before is not touched.
 
     Args:
         spec: what to write down about the source.
-        text: the whole text; its last tenth becomes the validation split.
+        text: the whole text; its last tenth becomes the validation split. END_OF_TEXT in it is a token of its own.
         vocab_size: None for one token per character, else the size of a byte-pair vocabulary learned from the training
             part.
 
@@ -254,18 +227,21 @@ def prepare_text(spec: dict[str, Any], text: str, vocab_size: int | None) -> Pat
     if len(text) < 2:
         raise InputError(f"{spec['name']} has {len(text)} characters; a model needs at least a few thousand to learn")
     spec = spec | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
-    # 2 is the version of such a folder: what an older minigpt has left here has another key and is never read.
-    key = hashlib.sha256(json.dumps([2, spec, vocab_size]).encode()).hexdigest()[:16]
+    # 3 is the version of such a folder: what an older minigpt has left here has another key and is never read.
+    key = hashlib.sha256(json.dumps([3, spec, vocab_size]).encode()).hexdigest()[:16]
     folder = cache_folder() / f"text-{key}"
-    if (folder / "manifest.json").exists():
+    with suppress(InputError):  # of one that is damaged, a new one is made
+        Manifest.load(folder)
         return folder
+    shutil.rmtree(folder, ignore_errors=True)
     cut = len(text) * 9 // 10
     parts = {"train": text[:cut], "val": text[cut:]}
+    special_tokens = (END_OF_TEXT,) if END_OF_TEXT in text else ()  # as corpora write it between their documents
     tokenizer: Tokenizer
     if vocab_size is None:
-        tokenizer = CharTokenizer.train(text)
+        tokenizer = CharTokenizer.train(text, special_tokens)
     else:
-        tokenizer = BPETokenizer.train(parts["train"], vocab_size, special_tokens=())
+        tokenizer = BPETokenizer.train(parts["train"], vocab_size, special_tokens)
     manifest = Manifest(token_dtype(tokenizer), tokenizer_sha256(tokenizer), {}, spec)
     unfinished = folder.with_suffix(f".{os.getpid()}")
     try:
@@ -273,19 +249,18 @@ def prepare_text(spec: dict[str, Any], text: str, vocab_size: int | None) -> Pat
         unfinished.mkdir(parents=True)
         start = 0
         for split, part in parts.items():
-            ids = np.array(tokenizer.encode(part), manifest.dtype)
+            ids = np.array(tokenizer.encode(part, allow_special=True), manifest.dtype)
             ids.tofile(unfinished / f"{split}-00000.bin")
             content = part.encode()
             hashes = [hashlib.sha256(each).hexdigest() for each in (content, ids.tobytes())]
             end = start + len(content)
+            text_bytes = len(content) - len(END_OF_TEXT) * part.count(END_OF_TEXT)  # which stands for no text
             manifest.shards[split] = [
-                Shard(f"{split}-00000.bin", 0, start, end, hashes[0], len(ids), len(content), hashes[1])
+                Shard(f"{split}-00000.bin", 0, start, end, hashes[0], len(ids), text_bytes, hashes[1])
             ]
             start = end
         tokenizer.save(unfinished / "tokenizer.json")
         manifest.save(unfinished)
-        if not (folder / "manifest.json").exists():
-            shutil.rmtree(folder, ignore_errors=True)  # what somebody left of an earlier one
         try:
             unfinished.rename(folder)
         except OSError:

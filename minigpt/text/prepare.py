@@ -8,79 +8,27 @@ import hashlib
 import json
 import multiprocessing
 import os
-import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
-from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
 
 from minigpt.config import InputError
 from minigpt.text.shards import Manifest, Shard, is_intact, new_file, token_dtype, tokenizer_sha256
-from minigpt.text.tokenizer import Tokenizer
+from minigpt.text.sources import cut, is_documents, measure, pieces, read_blocks, texts_in, where
+from minigpt.text.tokenizer import END_OF_TEXT, Tokenizer
 
 VALIDATION_BYTES = 2**23
 """Most text in the validation split: to measure a model on it should stay cheap."""
-
-BLOCK = 2**20
-"""Bytes of text that a process tokenizes at a time."""
-
-STEP = 2**16
-"""Bytes that are searched for a cut at a time."""
-
-# Before the last white space of a run GPT-2's pattern ends a word, whatever stands further left or right. Not so at the
-# end of the text, where the run might go on. White space is Unicode's White_Space, in UTF-8.
-SPACE = rb"(?:[\t-\r ]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80)"
-CHARACTER = rb"(?:[\x00-\x7f]|[\xc0-\xdf].|[\xe0-\xef]..|[\xf0-\xff]...)"
-TEXT_CUT = re.compile(rb"(?s)(?=%b(?!%b)%b)" % (SPACE, SPACE, CHARACTER))
-LINE_CUT = re.compile(rb"\n")
-
-
-# Cutting.
-
-
-def is_documents(source: Path) -> bool:
-    """Whether a source is JSON lines, each with a document as "text", and not one long text."""
-    return source.suffix == ".jsonl"
-
-
-def _cut(source: Path, file: BinaryIO, start: int, end: int) -> int:
-    """The first place from `start` on where the source may be cut, or `end` if there is none before."""
-    file.seek(start)
-    tail = b""
-    while start < end and (block := file.read(min(STEP, end - start))):
-        start += len(block)
-        block = tail + block
-        if match := (LINE_CUT if is_documents(source) else TEXT_CUT).search(block):
-            return start - len(block) + match.end()
-        tail = block[-6:]  # where TEXT_CUT may begin, which sees up to seven bytes
-    return end
-
-
-def _pieces(source: Path, file: BinaryIO, start: int, end: int, most: int) -> Iterator[tuple[int, int]]:
-    """Cut a part of a source into equal pieces of about `most` bytes or less, never of more than twice that."""
-    parts = -(-(end - start) // most)
-    begin = start
-    for part in range(1, parts + 1):
-        place = max(begin, start + (end - start) * part // parts)
-        limit = min(place + most, end)
-        stop = _cut(source, file, place, limit)
-        if stop == limit < end:
-            raise InputError(
-                f"{str(source)!r} cannot be cut between bytes {place} and {limit}: there is no "
-                f"{'end of a line' if is_documents(source) else 'white space'}. Give a larger --shard-mb"
-            )
-        if stop > begin:
-            yield begin, stop
-        begin = stop
 
 
 def plan(sources: list[Path], shard_bytes: int) -> dict[str, list[Shard]]:
@@ -91,14 +39,14 @@ def plan(sources: list[Path], shard_bytes: int) -> dict[str, list[Shard]]:
     """
     if shard_bytes < 1:
         raise InputError(f"a shard of {shard_bytes} bytes holds no text: give a larger --shard-mb, such as 64")
-    sizes = [_size(source) for source in sources]
+    starts, sizes = zip(*map(measure, sources), strict=True)
     border = sum(sizes) - min(sum(sizes) // 10, VALIDATION_BYTES)  # counted from the beginning of the source
     shards: dict[str, list[Shard]] = {"train": [], "val": []}
-    for number, (source, size) in enumerate(zip(sources, sizes, strict=True)):
+    for number, (source, first, size) in enumerate(zip(sources, starts, sizes, strict=True)):
         with source.open("rb") as file:
-            middle = _cut(source, file, border, size) if 0 < border < size else min(max(border, 0), size)
-            for split, start, end in (("train", 0, middle), ("val", middle, size)):
-                for piece in _pieces(source, file, start, end, shard_bytes):
+            middle = cut(source, file, border, size) if first < border < size else min(max(border, first), size)
+            for split, start, end in (("train", first, middle), ("val", middle, size)):
+                for piece in pieces(source, file, start, end, shard_bytes):
                     shards[split].append(Shard(f"{split}-{len(shards[split]):05}.bin", number, *piece))
         border -= size
     if not (shards["train"] and shards["val"]):
@@ -109,59 +57,7 @@ def plan(sources: list[Path], shard_bytes: int) -> dict[str, list[Shard]]:
     return shards
 
 
-def _size(source: Path) -> int:
-    try:
-        with source.open("rb") as file:
-            beginning = file.read(100_000)
-            size = file.seek(0, os.SEEK_END)
-    except OSError as error:
-        raise InputError(
-            f"{str(source)!r} cannot be read ({error.strerror}); give the paths of .txt or .jsonl files in UTF-8"
-        ) from None
-    if not beginning:
-        raise InputError(f"{str(source)!r} is empty; leave it out")
-    if b"\0" in beginning:
-        raise InputError(f"{str(source)!r} is not a text file: it has zero bytes; save it as plain text in UTF-8")
-    return size
-
-
 # One shard.
-
-
-def read_blocks(source: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """A piece of a source as blocks of about BLOCK bytes, each with its place, cut like the pieces themselves."""
-    with source.open("rb") as file:
-        while start < end:
-            stop = _cut(source, file, min(start + BLOCK, end), end)
-            file.seek(start)
-            block = file.read(stop - start)
-            if len(block) < stop - start:
-                raise InputError(f"{str(source)!r} has become shorter while it was read: bring the old text back")
-            yield start, block
-            start = stop
-
-
-def texts_in(source: Path, place: int, block: bytes) -> Iterator[str]:
-    """The block as text or, of JSON lines, its documents.
-
-    Raises:
-        InputError: naming the place of what is no UTF-8 or no document.
-    """
-    for line in block.split(b"\n") if is_documents(source) else [block]:
-        where = f"{str(source)!r}, from byte {place}"
-        place += len(line) + 1
-        try:
-            if not is_documents(source):
-                yield line.decode()
-            elif line.strip():
-                document = json.loads(line)
-                if not isinstance(document, dict) or not isinstance(document.get("text"), str):
-                    raise InputError(f'{where}: this line is no JSON object with a string called "text"')
-                yield document["text"]
-        except UnicodeDecodeError as error:
-            raise InputError(f"{where}: byte {error.start} from there is not UTF-8; save it as plain UTF-8") from None
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise InputError(f"{where}: this line is not JSON ({error})") from None
 
 
 @dataclass(frozen=True)
@@ -172,12 +68,16 @@ class Task:
     folder: Path
     shard: Shard
     """As planned or, if it was made before, as the manifest has it."""
+    skip_bad: bool = False
+    """Leave out what cannot be used, and count it; else refuse it."""
 
 
 def make_shard(tokenizer: Tokenizer, task: Task) -> tuple[Shard, bool]:
     """Write one shard, or find it as it was made before; the second value tells whether it was found.
 
-    Of JSON lines, each document comes after an end-of-text token: a shard begins with one, as generation does.
+    Of JSON lines, each document comes after an end-of-text token: a shard begins with one, as generation does. In one
+    long text, END_OF_TEXT becomes that token, as corpora write it between their documents; within a document of JSON
+    lines it is text like any other, so that no document can end itself.
 
     Raises:
         InputError: when the source cannot be tokenized, or has changed since the shard was made.
@@ -196,23 +96,26 @@ def make_shard(tokenizer: Tokenizer, task: Task) -> tuple[Shard, bool]:
             return shard, True
     read, written = hashlib.sha256(), hashlib.sha256()
     tokens = text_bytes = 0
-    start = [tokenizer.end_of_text] if is_documents(source) else []
+    documents = is_documents(source)
+    start = [tokenizer.end_of_text] if documents else []
+    encode = partial(tokenizer.encode, allow_special=not documents)
+    left_out: list[int] = []
     with new_file(task.folder / shard.file) as file:
         for place, block in read_blocks(source, shard.start, shard.end):
             read.update(block)
-            for text in texts_in(source, place, block):
-                try:
-                    ids = start + tokenizer.encode(text)
-                except InputError as error:
-                    raise InputError(f"{str(source)!r}, from byte {place}: {error}") from None
+            for text, found in texts_in(source, place, block, encode, left_out if task.skip_bad else None):
+                ids = start + found
                 content = np.array(ids, token_dtype(tokenizer)).tobytes()
                 written.update(content)
                 file.write(content)
                 tokens += len(ids)
                 text_bytes += len(text.encode())
+                if not documents and tokenizer.end_of_text is not None:
+                    text_bytes -= len(END_OF_TEXT) * found.count(tokenizer.end_of_text)  # it stands for no text
     made = replace(
-        shard, source_sha256=read.hexdigest(), tokens=tokens, text_bytes=text_bytes, sha256=written.hexdigest()
-    )
+        shard, source_sha256=read.hexdigest(), tokens=tokens, text_bytes=text_bytes, sha256=written.hexdigest(),
+        left_out=len(left_out), first_left_out=where(source, left_out[0]) if left_out else "",
+    )  # fmt: skip
     return made, False
 
 
@@ -264,16 +167,24 @@ def _make_all(tokenizer: Tokenizer, tasks: list[Task], workers: int, done: Calla
 
 
 def prepare(
-    sources: list[Path], folder: Path, tokenizer: Tokenizer, *, workers: int = 1, shard_bytes: int = 64_000_000
+    sources: list[Path],
+    folder: Path,
+    tokenizer: Tokenizer,
+    *,
+    workers: int = 1,
+    shard_bytes: int = 64_000_000,
+    skip_bad: bool = False,
 ) -> tuple[Manifest, int]:
     """Tokenize texts of any size into a folder of shards, or go on where an earlier call was stopped.
 
     Args:
-        sources: files in UTF-8: one long text each or, called .jsonl, an object with a "text" in each line.
+        sources: files in UTF-8: one long text each or, called .jsonl, .ndjson or .json, an object with a "text" in each
+            line.
         folder: where the shards go.
-        tokenizer: for .jsonl it needs an end-of-text token.
+        tokenizer: for documents it needs an end-of-text token.
         workers: processes. Each holds one BLOCK of text and its tokens, however large sources and shards are.
         shard_bytes: about how many bytes of text go into a shard.
+        skip_bad: leave out documents (of a long text: lines) that cannot be used, and count them; else refuse them.
 
     Returns:
         the manifest, and how many of its shards were there already.
@@ -311,18 +222,23 @@ def prepare(
                     }
                     manifest.save(folder)
 
-            tasks = [Task(sources[shard.source], folder, made.get(shard.file, shard)) for shard in every]
+            tasks = [Task(sources[shard.source], folder, made.get(shard.file, shard), skip_bad) for shard in every]
             _make_all(tokenizer, tasks, min(workers, len(tasks)), done)
         manifest.shards = {split: [made[shard.file] for shard in planned[split]] for split in empty}
-        contents = [manifest.tokenizer_sha256, *map(asdict, manifest.all_shards())]
-        manifest.spec = {"tokenizer": "auto", "sha256": hashlib.sha256(json.dumps(contents).encode()).hexdigest()}
+        # Not how much was left out: earlier versions did not count it, and what is there has its own hash.
+        shards = [
+            {key: value for key, value in asdict(shard).items() if "left_out" not in key}
+            for shard in manifest.all_shards()
+        ]
+        contents = json.dumps([manifest.tokenizer_sha256, *shards])
+        manifest.spec = {"tokenizer": "auto", "sha256": hashlib.sha256(contents.encode()).hexdigest()}
         manifest.save(folder)
         for left in folder.glob("*.unfinished"):  # by a process that was killed
             left.unlink()
     except OSError as error:
         raise InputError(
-            f"{str(folder)!r} could not be written ({error}): make room, or choose another --out. Finished shards are "
-            "kept: the same command goes on"
+            f"{str(folder)!r} could not be written ({error}): make room, close what has it open, or choose another "
+            "--out. Finished shards are kept: the same command goes on"
         ) from None
     return manifest, n_kept
 

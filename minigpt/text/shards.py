@@ -41,6 +41,10 @@ class Shard:
     """UTF-8 text in these tokens: the whole piece or, of JSON lines, the documents alone."""
     sha256: str = ""
     """Of the file; empty as long as the shard is not made."""
+    left_out: int = 0
+    """Documents (of a long text: lines) of the piece that could not be used."""
+    first_left_out: str = ""
+    """Where the first of them stands."""
 
 
 @dataclass
@@ -72,8 +76,9 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Write the manifest, whole or not at all."""
+        contents = {"format": FORMAT} | asdict(self)
         with new_file(folder / "manifest.json") as file:
-            file.write(json.dumps({"format": FORMAT} | asdict(self), indent=1).encode())
+            file.write(json.dumps(contents | {"seal": _seal(contents)}, indent=1).encode())
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -85,9 +90,14 @@ class Manifest:
         path = folder / "manifest.json"
         try:
             contents = json.loads(path.read_bytes())
-            number = contents.pop("format")
-            if number != FORMAT:
-                raise InputError(f"{str(path)!r} has format {number}, and this minigpt reads {FORMAT}: prepare it anew")
+            if contents["format"] != FORMAT:
+                raise InputError(
+                    f"{str(path)!r} has format {contents['format']}, and this minigpt reads {FORMAT}: prepare it anew"
+                )
+            seal = contents.pop("seal", None)  # of an earlier version, which had none
+            if seal not in (None, _seal(contents)):
+                raise ValueError("it was changed since it was written")
+            del contents["format"]
             contents["shards"] = {name: [Shard(**s) for s in contents["shards"][name]] for name in ("train", "val")}
             manifest = cls(**contents)
             if manifest.dtype not in ("uint16", "uint32"):
@@ -102,9 +112,14 @@ class Manifest:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{str(path)!r} is damaged or of another program ({error}): take a folder that `minigpt data prepare` "
-                "has made, or prepare the text anew"
+                "has made, or prepare the text anew into another folder"
             ) from None
         return manifest
+
+
+def _seal(contents: dict[str, Any]) -> str:
+    """SHA-256 of what a manifest says, whatever its white space."""
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def tokenizer_sha256(tokenizer: Tokenizer) -> str:

@@ -38,7 +38,7 @@ def check_text(text: str) -> None:
     except UnicodeEncodeError as problem:
         raise InputError(
             f"the text has half a surrogate pair, {text[problem.start]!a}, at position {problem.start}, which is no "
-            'character. Read the text again with encoding="utf-8", errors="replace".'
+            "character: its bytes are not UTF-8, or an escape was cut in two. Leave it out, or put U+FFFD there."
         ) from None
 
 
@@ -331,7 +331,7 @@ def load_tokenizer(path: FilePath) -> Tokenizer:
     Raises InputError if the file is missing, cut short, of no kind we know, or contradicts itself.
     """
     try:
-        contents = json.loads(Path(path).read_text(encoding="utf-8"))
+        contents = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         special_tokens = list(contents["special_tokens"])
         tokenizer: Tokenizer
         if contents["kind"] == "char":

@@ -2,6 +2,8 @@
 
 import json
 import math
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,31 +69,62 @@ class Metrics:
             with self.path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
-            raise InputError(
-                f"{NAME} in {str(self.path.parent)!r} could not be written ({error.strerror}): make room, then go on "
-                "with --resume"
-            ) from None
+            raise self._unwritten(error) from None
         if self.board:
             for name, value in line.items():
                 if name != "step" and value is not None:
                     self.board.add_scalar(name, value, values["step"])
 
     def cut(self, step: int) -> None:
-        """Drop the lines of steps after `step`, which will be done again, and a last line that was cut off."""
-        if not self.path.exists():
-            return
-        lines = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    lines.append(line)
-            except (json.JSONDecodeError, KeyError):
-                break
+        """Drop the lines of steps after `step`, which will be done again, and a last line that was cut off.
+
+        A line that is damaged stays: nobody knows what it was, and a log is no reason to stop a run.
+
+        Raises:
+            InputError: when the file cannot be read, or not be written anew.
+        """
         unfinished = self.path.with_suffix(".unfinished")
-        unfinished.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        unfinished.replace(self.path)
+        try:
+            content = self.path.read_bytes()
+            lines = content.splitlines(keepends=True)
+            if lines and not lines[-1].endswith(b"\n"):  # the process was killed, or the disk was full, while it wrote
+                lines[-1:] = [lines[-1] + b"\n"] if _parsed(lines[-1]) else []
+            parsed = map(_parsed, lines)
+            kept = b"".join(line for line, values in zip(lines, parsed, strict=True) if _step(values) <= step)
+            if kept != content:
+                unfinished.write_bytes(kept)
+                unfinished.replace(self.path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._unwritten(error) from None
+        finally:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+
+    def _unwritten(self, error: OSError) -> InputError:
+        return InputError(
+            f"{NAME} in {str(self.path.parent)!r} could not be written ({error.strerror}): make room, or close the "
+            "program that has it open, then go on with --resume"
+        )
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None if it is damaged."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):  # no JSON, or no UTF-8
+        return None
+    return values if isinstance(values, dict) and type(values.get("step")) is int else None
+
+
+def _step(values: dict[str, Any] | None) -> int:
+    return 0 if values is None else int(values["step"])
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl, one dictionary a step."""
-    return [json.loads(line) for line in (folder / NAME).read_text(encoding="utf-8").splitlines()]
+    """The lines of a run's metrics.jsonl, one dictionary a step; a word on stderr about lines that are damaged."""
+    lines = [_parsed(line) for line in (folder / NAME).read_bytes().splitlines()]
+    if damaged := [str(number) for number, values in enumerate(lines, start=1) if values is None]:
+        print(f"{folder / NAME}: passed over what is damaged, line {', '.join(damaged)}", file=sys.stderr)
+    return [values for values in lines if values is not None]

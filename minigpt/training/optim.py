@@ -51,7 +51,7 @@ def make_optimizers(
 def learning_rate_at(step: int, config: TrainConfig) -> float:
     """The fraction of the peak learning rate at `step` (0 is the first): a linear warm-up, then half a cosine.
 
-    The shape is that of GPT-3 (Brown et al. 2020, appendix B) and nanoGPT. It ends at `min_learning_rate`.
+    The shape is that of GPT-3 (Brown et al. 2020, appendix B). It ends at `min_learning_rate`.
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minigpt.config import GPTConfig, InputError, TrainConfig, to_json
+from minigpt.config import GPTConfig, InputError, TrainConfig, fit_vocabulary, to_json
 from minigpt.model.gpt import GPT
 from minigpt.text.data import Data
 from minigpt.training.shard import divided_like, whole
@@ -35,7 +35,9 @@ def load_optimizer_state(optimizers: Optimizers, state: dict[str, Tensor]) -> No
                 _, index, field = key.split(".", 2)
                 parameter = parameters[int(index)]
                 of_its_shape = tensor.shape == parameter.shape  # not so the number of steps
-                values.setdefault(int(index), {})[field] = divided_like(tensor, parameter) if of_its_shape else tensor
+                tensor = divided_like(tensor, parameter) if of_its_shape else tensor
+                # A copy: a tensor of a file keeps it open, and Windows then cannot delete the old checkpoint.
+                values.setdefault(int(index), {})[field] = tensor.clone()
         optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -67,7 +69,11 @@ def check_same_run(
     asked = config or TrainConfig(**run["train"])
     for what, was, now in (
         ("data", run["data"] | moved, data.spec),
-        ("model", to_json(saved.model_config), to_json(model or saved.model_config)),
+        (
+            "model",
+            to_json(saved.model_config),
+            to_json(fit_vocabulary(model or saved.model_config, data.tokenizer.vocab_size)),
+        ),
         (
             "optimizer",
             {"optimizer": run["train"]["optimizer"]},
@@ -76,9 +82,10 @@ def check_same_run(
     ):
         changed = [f"{k} was {was.get(k)}, now {now.get(k)}" for k in was | now if was.get(k) != now.get(k)]
         if changed:
+            remedy = "leave those flags out" if what != "data" else "bring the old data back, or leave --data out"
             raise InputError(
-                f"the run in {str(out)!r} has another {what} ({'; '.join(changed)}): leave those flags out, or "
-                "choose a new --out without --resume"
+                f"the run in {str(out)!r} has another {what} ({'; '.join(changed)}): {remedy}, or choose a new --out "
+                "without --resume"
             )
     if data.tokenizer.contents() != saved.tokenizer.contents():
         raise InputError(f"the run in {str(out)!r} was trained with another tokenizer: choose a new --out")

@@ -182,5 +182,6 @@ class Stepper:
                 f"training diverged: the loss or the gradient was not finite in steps {first + 1} to {step + 1} "
                 f"(batches {first} to {step} of seed {self.config.seed}; now loss {loss:.4g}, gradient norm "
                 f"{norm:.4g}), and none of them changed the model. Choose a smaller learning_rate, a longer warm-up or "
-                "another precision; the last checkpoint is sound"
+                "another precision: in a new run, or with --resume from the newest checkpoint. If that diverges at "
+                "once, its weights are spoiled already: delete its folder, and --resume takes the one before"
             )

@@ -3,6 +3,7 @@
 import math
 import signal
 import time
+from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any
 
@@ -25,7 +26,9 @@ class Stopping:
     def __init__(self, device: torch.device, max_minutes: float = 0.0, signals: bool = True) -> None:
         self.device = device
         self.deadline = time.monotonic() + 60 * max_minutes if max_minutes else math.inf
-        self.numbers = (signal.SIGINT, signal.SIGTERM) if signals else ()
+        # SIGBREAK is Windows' polite kill. Python lets only the first thread of a process take signals over.
+        names = ("SIGINT", "SIGTERM", "SIGBREAK") if signals and current_thread() is main_thread() else ()
+        self.numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
         self.received: int | None = None
         self.before: dict[int, Any] = {}
 

@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from minigpt import runtime
-from minigpt.config import IGNORE, GPTConfig, InputError, TrainConfig, to_json
+from minigpt.config import IGNORE, GPTConfig, InputError, TrainConfig, fit_vocabulary, to_json
 from minigpt.evaluation.loss import mean_loss
 from minigpt.model.gpt import GPT, flops_per_token, next_token_loss
 from minigpt.runtime import rank, world_size
@@ -66,20 +66,21 @@ class Trainer:
         device: torch.device | str = "cpu",
         out: Path | None = None,
     ) -> None:
-        if data.tokenizer.vocab_size > model_config.vocab_size:
-            raise InputError(
-                f"the tokenizer has {data.tokenizer.vocab_size} tokens, but the model's vocab_size is "
-                f"{model_config.vocab_size}: set vocab_size to {data.tokenizer.vocab_size} or more"
-            )
+        model_config = fit_vocabulary(model_config, data.tokenizer.vocab_size)
         if config.batch_size % (parts := world_size() * config.accumulate):
             raise InputError(
                 f"batch_size {config.batch_size} cannot be cut into {parts} equal parts ({world_size()} processes, "
                 f"accumulate {config.accumulate}): choose a multiple of {parts}"
             )
         if out is not None:
-            if (out / "checkpoints").exists() or (out / metrics.NAME).exists():
+            if checkpoints.checkpoint_folders(out):
                 raise InputError(
                     f"{str(out)!r} already holds a run: add --resume to go on with it, or choose another --out"
+                )
+            if (out / metrics.NAME).exists():
+                raise InputError(
+                    f"{str(out)!r} holds the metrics of a run and none of its checkpoints: delete {metrics.NAME} there "
+                    "to begin anew, or choose another --out"
                 )
             try:
                 out.mkdir(parents=True, exist_ok=True)
@@ -237,7 +238,8 @@ class Trainer:
             smoothing=0.05,
         )  # fmt: skip
         validation = ""
-        stopped = saved = False
+        stopped = False
+        saved_at = self.step if self.step else self.save()  # from the beginning, there is something to go on from
         # Without a folder there is nothing to save, so signals do what they always do.
         with bar, Stopping(self.device, config.max_minutes, signals=self.out is not None) as stopping:
             while self.step < until and not (stopped := stopping.wished()):
@@ -259,11 +261,12 @@ class Trainer:
                 if self.step % config.log_every == 0 or self.step == until:
                     bar.set_postfix_str(f"loss {result.loss:.4f}{validation}, {result.tokens_per_second:,.0f} tokens/s")
                 due = config.save_every and self.step % config.save_every == 0
-                saved = bool(due or best or self.step == until)
-                if saved:
-                    self.save()
-            if stopped and not saved:
+                if due or best or self.step == until:
+                    saved_at = self.save()
+            if stopped and saved_at != self.step:
                 self.save()
+            if self.out and rank() == 0 and (skipped := self.stepper.skipped):
+                tqdm.write(f"no checkpoint of step {self.step}: the last {skipped} had no finite gradient")
             # Nobody leaves before the first process has written: torchrun stops those who are left.
             runtime.sum_over_processes(torch.zeros((), device=self.device))
         return self.step >= until
@@ -281,13 +284,19 @@ class Trainer:
                 "saved. Free memory there, or go on with --resume --eval-every 0"
             ) from None
 
-    def save(self) -> None:
-        """Write a checkpoint of this step; keep the newest two, and the one with the best validation loss."""
-        if self.out is None or (rank() > 0 and not self.stepper.sharded):
-            return
+    def save(self) -> int:
+        """Write a checkpoint of this step; keep the newest two, and the one with the best validation loss.
+
+        None is written while steps are skipped: weights that give no finite gradient would take the place of good ones.
+
+        Returns:
+            the step.
+        """
+        if self.out is None or self.stepper.skipped or (rank() > 0 and not self.stepper.sharded):
+            return self.step
         weights, training = model_state(self.model), optimizer_state(self.stepper.optimizers)  # from every process
         if rank() > 0:
-            return
+            return self.step
         checkpoints.save(
             checkpoints.checkpoint_folder(self.out, self.step),
             self.model,
@@ -308,7 +317,8 @@ class Trainer:
             training=training,
         )
         # Two, because a disk may spoil the newest.
-        checkpoints.keep_newest(self.out, 2, best=int(self.best.get("step", 0)))
+        checkpoints.keep_newest(self.out, 2, best=int(self.best.get("step", -1)))
+        return self.step
 
     def _fastest_threads(self) -> int:
         """A short trial with this model and one of its batches; on a GPU the CPU's threads hardly matter."""

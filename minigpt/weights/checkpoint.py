@@ -8,6 +8,7 @@ holds the SHA-256 of the other files and of itself. No pickle anywhere: loading 
 import hashlib
 import json
 import os
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from minigpt.config import GPTConfig, InputError, model_config_from_json, to_json
+from minigpt.config import GPTConfig, InputError, fit_vocabulary, model_config_from_json, to_json
 from minigpt.model.gpt import GPT, empty_model
 from minigpt.text.tokenizer import Tokenizer, load_tokenizer
 
 FORMAT = 1
 """Of config.json; to be raised when an older program could not read what a newer one writes."""
+
+STEP_FOLDER = re.compile(r"step-\d{8,}")
 
 BUNDLED = {"storyteller": Path(__file__).parents[1] / "storyteller"}
 """Models that come with the package."""
@@ -143,12 +146,32 @@ def save(
         unfinished.rename(folder)
         _flush(folder.parent)
     except (OSError, SafetensorError) as error:
+        others = [other.name for other in folder.parent.glob("step-*") if STEP_FOLDER.fullmatch(other.name)]
+        then = f"go on from {max(others)} with --resume" if others else "begin again"
         raise InputError(
-            f"the checkpoint {str(folder)!r} could not be written ({error}). Earlier checkpoints are untouched: "
-            "make room, then go on with --resume"
+            f"the checkpoint {str(folder)!r} could not be written ({error}): make room, or close the program that has "
+            f"it open, then {then}"
         ) from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """What config.json says.
+
+    Raises:
+        InputError: when it is not what `save` wrote.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"checkpoint {str(folder)!r}: config.json is damaged or no JSON ({error})") from None
+    if not (isinstance(config, dict) and "format" in config and "sha256" in config):
+        raise InputError(
+            f'{str(folder)!r} is no checkpoint of minigpt: its config.json has no "format" and "sha256". If it is a '
+            'a GPT-2 for transformers, its config.json needs "model_type": "gpt2"'
+        )
+    return config
 
 
 def load(folder: Path) -> Checkpoint:
@@ -158,7 +181,7 @@ def load(folder: Path) -> Checkpoint:
         InputError: when a file is missing, truncated or was changed, naming it.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = _config(folder)
         if config["format"] != FORMAT:
             raise InputError(f"checkpoint {str(folder)!r} has format {config['format']}; this minigpt reads {FORMAT}")
         expected: dict[str, str] = config["sha256"]
@@ -167,11 +190,17 @@ def load(folder: Path) -> Checkpoint:
         for name, is_good in found.items():
             if not is_good:
                 raise InputError(f"checkpoint {str(folder)!r}: {name} is truncated or was changed since it was written")
+        if folder.name != checkpoint_folder(folder, config["step"]).name and STEP_FOLDER.fullmatch(folder.name):
+            raise InputError(
+                f"checkpoint {str(folder)!r} holds step {config['step']}: give it the name that it had, "
+                f"{checkpoint_folder(folder, config['step']).name}"
+            )
+        tokenizer = load_tokenizer(folder / "tokenizer.json")
         return Checkpoint(
             folder=folder,
-            model_config=model_config_from_json(config["model"]),
+            model_config=fit_vocabulary(model_config_from_json(config["model"]), tokenizer.vocab_size),
             model_state=load_file(folder / "model.safetensors"),
-            tokenizer=load_tokenizer(folder / "tokenizer.json"),
+            tokenizer=tokenizer,
             step=config["step"],
             run=config["run"],
             training=load_file(folder / "training.safetensors") if "training.safetensors" in expected else {},
@@ -193,29 +222,39 @@ def checkpoint_folder(run_folder: Path, step: int) -> Path:
     return run_folder / "checkpoints" / f"step-{step:08d}"
 
 
+def checkpoint_folders(run_folder: Path) -> list[Path]:
+    """The checkpoints of a run, the newest last; whether they are good is not looked at."""
+    found = (run_folder / "checkpoints").glob("step-*")
+    return sorted(folder for folder in found if STEP_FOLDER.fullmatch(folder.name))
+
+
 def newest_good(run_folder: Path) -> tuple[Checkpoint, list[str]]:
     """The newest checkpoint of a run that passes its verification, and what was wrong with the newer ones.
 
     Raises:
         InputError: when there is none.
     """
-    folders = sorted((run_folder / "checkpoints").glob("step-" + "[0-9]" * 8), reverse=True)
     problems: list[str] = []
-    for folder in folders:
+    for folder in reversed(checkpoint_folders(run_folder)):
         try:
             return load(folder), problems
         except InputError as error:
             problems.append(str(error))
+    if not problems:
+        raise InputError(f"{str(run_folder)!r} has no checkpoint to go on from or to use: train without --resume")
     detail = "".join(f"\n  - {problem}" for problem in problems)
-    raise InputError(f"{str(run_folder)!r} has no checkpoint that can be used{':' if detail else ''}{detail}")
+    raise InputError(
+        f"{str(run_folder)!r} has no checkpoint that can be used: restore one of them, or train anew with another "
+        f"--out:{detail}"
+    )
 
 
-def keep_newest(run_folder: Path, count: int, best: int = 0) -> None:
+def keep_newest(run_folder: Path, count: int, best: int = -1) -> None:
     """Delete all but the newest `count` checkpoints of a run, and that of step `best`.
 
     One that another program has open stays for the next time: Windows does not let it go.
     """
-    for folder in sorted((run_folder / "checkpoints").glob("step-" + "[0-9]" * 8))[:-count]:
+    for folder in checkpoint_folders(run_folder)[:-count]:
         if folder != checkpoint_folder(run_folder, best):
             with suppress(OSError):
                 _put_away(folder)
@@ -234,6 +273,8 @@ def find(name: str) -> tuple[Checkpoint, list[str]]:
         return newest_good(folder)
     if not folder.is_dir():
         raise InputError(f"there is no model and no folder called {name!r}; bundled models: {', '.join(BUNDLED)}")
+    if (folder / "metrics.jsonl").exists():
+        raise InputError(f"{name!r} is a run without a checkpoint: train it again, with another --out")
     if not (folder / "config.json").exists() and not (folder / "model.safetensors").exists():
         raise InputError(f"{name!r} holds neither a checkpoint nor a run; give the folder that --out named")
     if folder.parent.name == "checkpoints":

@@ -71,6 +71,7 @@ def to_gpt2_config(config: GPTConfig, end_of_text: int | None) -> dict[str, Any]
         "architectures": ["GPT2LMHeadModel"],
         **{name: values[0] for name, values in ONLY.items()},
         **{theirs: getattr(config, ours) for ours, theirs in CONFIG_NAMES.items()},
+        "vocab_size": config.padded_vocab_size,
         "n_inner": config.d_ff or None,  # None: 4 * n_embd
         **dict.fromkeys(DROPOUTS, config.dropout),
         "tie_word_embeddings": config.tie_embeddings,
@@ -81,6 +82,8 @@ def to_gpt2_config(config: GPTConfig, end_of_text: int | None) -> dict[str, Any]
 
 def from_gpt2_config(fields: dict[str, Any]) -> GPTConfig:
     """The config of our model that computes what a config.json of GPT-2 describes.
+
+    Our model has one dropout, so the largest of three; a model that only generates has none.
 
     Raises:
         InputError: naming every field that asks for something else.
@@ -95,14 +98,15 @@ def from_gpt2_config(fields: dict[str, Any]) -> GPTConfig:
         if type(size) is not int:
             problems.append(f"{CONFIG_NAMES[ours]} is {size!r}, which is not a whole number")
     dropouts = [fields.get(name, 0.1) for name in DROPOUTS]
-    if not all(type(dropout) in (int, float) for dropout in dropouts) or len(set(dropouts)) > 1:
-        problems.append(f"{', '.join(DROPOUTS)} are {dropouts}, and minigpt has one number for all three")
+    for name, dropout in zip(DROPOUTS, dropouts, strict=True):
+        if type(dropout) not in (int, float):
+            problems.append(f"{name} is {dropout!r}, which is not a number")
     tie_embeddings = fields.get("tie_word_embeddings", True)
     if type(tie_embeddings) is not bool:
         problems.append(f"tie_word_embeddings is {tie_embeddings!r}, which is neither true nor false")
     if problems:
         raise InputError("; ".join(problems))
-    return GPTConfig(**sizes, dropout=dropouts[0], tie_embeddings=tie_embeddings)
+    return GPTConfig(**sizes, dropout=max(dropouts), tie_embeddings=tie_embeddings)
 
 
 # The tensors.

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from minigpt.config import GPTConfig, InputError, nearest
+from minigpt.config import GPTConfig, InputError, fit_vocabulary, nearest
 from minigpt.model.gpt import GPT, empty_model
 from minigpt.text.data import cache_folder
 from minigpt.text.tokenizer import BPETokenizer, Tokenizer, gpt2_tokenizer
@@ -89,7 +89,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def read_config(folder: Path) -> GPTConfig:
@@ -232,14 +232,24 @@ def load_gpt2_tokenizer(folder_or_name: str | Path) -> BPETokenizer:
     folder = cache_folder() / str(folder_or_name) if released else Path(folder_or_name)
     if (tokenizer := read_tokenizer(folder)) is not None:
         return tokenizer
-    if not released and read_config(folder).vocab_size != GPTConfig.vocab_size:
+    own = (GPTConfig.vocab_size, GPTConfig(pad_vocab=64).padded_vocab_size)  # as released, and as nanoGPT trains it
+    if not released and read_config(folder).vocab_size not in own:
         raise InputError(f"{str(folder)!r} has no tokenizer: neither vocab.json with merges.txt nor tokenizer.json")
     return gpt2_tokenizer()
 
 
 def load(folder_or_name: str | Path) -> tuple[GPT, BPETokenizer]:
-    """`load_gpt2` and `load_gpt2_tokenizer`."""
-    return load_gpt2(folder_or_name), load_gpt2_tokenizer(folder_or_name)
+    """`load_gpt2` and `load_gpt2_tokenizer`. Of a model with more rows than tokens, the rest is padding.
+
+    Raises:
+        InputError: as they do, or if the tokenizer has more tokens than the model.
+    """
+    model, tokenizer = load_gpt2(folder_or_name), load_gpt2_tokenizer(folder_or_name)
+    try:
+        model.config = fit_vocabulary(model.config, tokenizer.vocab_size)
+    except InputError as problem:
+        raise InputError(f"{str(folder_or_name)!r} cannot be used: {problem}") from None
+    return model, tokenizer
 
 
 # Out.

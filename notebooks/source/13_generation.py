@@ -351,9 +351,9 @@ check.nucleus(nucleus)
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Logits (B, V) with all but the nucleus at minus infinity."""
     ordered, order = logits.sort(descending=True)
-    probabilities = ordered.softmax(dim=-1)
+    probabilities = ordered.double().softmax(dim=-1)
     before = probabilities.cumsum(dim=-1) - probabilities  # what the more probable tokens hold already
-    outside = before >= p  # from the most probable token to the least
+    outside = before >= p - 1e-6 * (1 - p)  # from the most probable down; a rounded p is p
     outside = outside.scatter(dim=-1, index=order, src=outside)  # in the vocabulary's order
     return logits.masked_fill(outside, -math.inf)
 

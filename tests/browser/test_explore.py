@@ -262,3 +262,22 @@ def cell_that_explores(notebook: Notebook) -> Locator:
     """The cell with the explorer, scrolled to."""
     cells = nbformat.read(notebook.path, as_version=4).cells
     return notebook.cell(next(cell.id for cell in cells if cell.source.startswith("explore(")))
+
+
+def test_in_a_notebook_saved_and_opened_the_next_day_it_shows_what_it_showed(page: Page, lab: Lab) -> None:
+    shown = Explorer(page, lab)
+    shown.control("text").fill("Hana saw that Ken")
+    expect(shown.attention.locator("g.token")).to_have_count(6)
+    state = "application/vnd.jupyter.widget-state+json"
+
+    def holds_it(notebook: nbformat.NotebookNode) -> bool:
+        return "Hana saw that Ken" in str(notebook.metadata.get("widgets", {}).get(state))
+
+    shown.notebook.saved_when(holds_it, 60)
+    lab.open(page, "try_explore")  # with a new kernel, in which nothing has run
+    expect(page.locator(".jp-InputArea-prompt").first).to_have_text(re.compile(r"\[\d+\]:"))  # as it was saved
+    again = page.locator('.minigpt-explorer svg[role=img][aria-label*="looks at"]')
+    expect(again.locator("g.token")).to_have_count(6)
+    assert not page.get_by_text("Error displaying widget").count()
+    for words in ("if it stopped after", "What comes after"):
+        expect(page.locator(f'.minigpt-explorer svg[role=img][aria-label*="{words}"]')).to_be_visible()

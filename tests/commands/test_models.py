@@ -43,9 +43,18 @@ def test_a_text_that_has_changed_is_noticed(call: Call, world: Path) -> None:
     assert call("train", *TEXT_RUN, *flags)[0] == 0
     (world / "mine.txt").write_text(TEXT.replace("cat", "tac"))
     status, out, err = call("evaluate", "--model", "mine")
-    assert (status, out) == (2, "") and "'mine.txt' has changed since the model was trained on it" in err
+    assert (status, out) == (
+        2,
+        "",
+    ) and "'mine.txt' is not the text that the model was trained on, or has changed" in err
     status, _, err = call("train", "--out", "mine", "--resume", "--max-steps", 2)
-    assert status == 2 and "another data (sha256 was" in err
+    assert status == 2 and "another data (sha256 was" in err and "bring the old data back" in err
+    (world / "mine.txt").rename(world / "moved.txt")
+    (world / "moved.txt").write_text(TEXT)
+    status, _, err = call("evaluate", "--model", "mine")
+    assert status == 2 and "no file called 'mine.txt'" in err and "add --data NEW_PLACE" in err
+    status, out, _ = call("evaluate", "--model", "mine", "--data", "moved.txt")
+    assert status == 0 and "nats per token" in out
 
 
 def test_a_model_of_unknown_origin_cannot_be_measured_or_resumed(call: Call, text_run: Path, world: Path) -> None:

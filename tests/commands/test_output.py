@@ -2,7 +2,11 @@
 
 import pytest
 
-from minigpt.commands.output import print_json, print_table, wrap
+from minigpt.commands.output import print_json, print_table, quoted, wrap
+
+
+def test_a_path_with_spaces_stays_one_word_of_a_command() -> None:
+    assert (quoted("run"), quoted("my run")) == ("run", '"my run"')
 
 
 def test_a_table_sets_its_values_one_below_the_other(capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,6 +86,26 @@ def test_tokenizer_cuts_a_text(call: Call, text_run: Path) -> None:
     assert call("tokenizer", "--model", "text_run")[1].startswith(f"{len(set(TEXT))} tokens;")
 
 
+def test_tokens_that_are_no_character_are_told_apart(call: Call) -> None:
+    out = call("tokenizer", "é 你")[1]
+    for byte in ("\\xc3", "\\xa9", "\\xe4", "\\xbd", "\\xa0"):
+        assert f"'{byte}'" in out
+    assert "�" not in out and "\\xe4" in json.loads(call("tokenizer", "你", "--json")[1])["tokens"]
+
+
+def test_data_prepare_leaves_out_what_it_is_told_to(call: Call, world: Path) -> None:
+    lines = [json.dumps({"text": f"document number {i}"}) for i in range(40)]
+    (world / "docs.NDJSON").write_text("\n".join([*lines[:9], '{"txt": 1}', *lines[9:]]))
+    flags = ("--tokenizer", "bpe.json", "--workers", 1)
+    (world / "bpe.json").unlink(missing_ok=True)
+    BPETokenizer.train(TEXT, 270).save(world / "bpe.json")
+    status, _, err = call("data", "prepare", "docs.NDJSON", "--out", "docs", *flags)
+    assert status == 2 and "'docs.NDJSON', line 10 (byte " in err and "--skip-bad" in err
+    status, out, _ = call("data", "prepare", "docs.NDJSON", "--out", "docs", *flags, "--skip-bad", "--json")
+    report = json.loads(out)
+    assert status == 0 and report["left out"] == 1 and "line 10 (byte" in report["the first of them"]
+
+
 @pytest.mark.parametrize("source", ["stories", "text.txt"])
 def test_tokenizer_is_trained(call: Call, source: str) -> None:
     out_file = f"{source}.json"

@@ -124,6 +124,38 @@ def test_ctrl_c_says_how_to_go_on(call: Call, world: Path, monkeypatch: pytest.M
     assert [line["step"] for line in read_metrics(world / "stopped")] == [1, 2, 3, 4, 5]
 
 
+def test_a_typo_in_the_learning_rate_leads_nobody_in_a_circle(call: Call, world: Path) -> None:
+    """The run ends before its first checkpoint is due; each message has a remedy that works."""
+    flags = (*TEXT_RUN, "--data", "text.txt", "--out", "typo", "--max-steps", 30)
+    status, _, err = call("train", *flags, "--learning-rate", 1e30, "--warmup-steps", 0)
+    assert status == 2 and "training diverged" in err and "with --resume from the newest checkpoint" in err
+    status, _, err = call("train", *flags)
+    assert status == 2 and "already holds a run: add --resume to go on with it" in err
+    status, out, _ = call("train", "--out", "typo", "--resume", "--learning-rate", 1e-3, "--max-steps", 3)
+    assert status == 0 and "training typo" in out and "step 0 of 3" in out
+    status, _, err = call("train", *flags[:-4], "--out", "plain", "--max-steps", 3, "--learning-rate", 1e-3)
+    same = [[line["loss"] for line in read_metrics(world / run)] for run in ("typo", "plain")]
+    assert status == 0 and len(same[0]) == len(same[1]) == 3
+
+
+def test_a_padded_vocabulary_is_drawn_from_as_if_it_were_not_padded(call: Call, world: Path) -> None:
+    flags = (*TEXT_RUN, "--data", "text.txt", "--max-steps", 3, "--pad-vocab", 64)
+    assert call("train", *flags, "--out", "padded")[0] == 0
+    found = checkpoint.newest_good(world / "padded")[0]
+    assert (found.model_config.vocab_size, found.model_config.padded_vocab_size) == (len(set(TEXT)), 64)
+    assert found.model_state["token_embedding.weight"].shape == (64, 16)
+    for how in (("--num", 20, "--seed", 1), ("--beams", 4), ("--stream", "--seed", 2), ("--temperature", 0)):
+        status, out, err = call("generate", "the", "--model", "padded", "--max-new-tokens", 12, *how)
+        assert (status, err) == (0, "") and set(out) <= set(TEXT + "\n")
+    status, out, _ = call("train", "--out", "padded", "--resume", "--max-steps", 5)
+    assert status == 0 and "step 3 of 5" in out
+    status, out, _ = call("evaluate", "--model", "padded", "--json")
+    assert json.loads(out)["loss"] == pytest.approx(read_metrics(world / "padded")[-1]["val_loss"], abs=1e-6)
+    status, _, err = call("export", "--model", "padded", "--out", "padded_gpt2")
+    assert status == 0, err
+    assert json.loads((world / "padded_gpt2" / "config.json").read_text())["vocab_size"] == 64
+
+
 def test_a_full_disk_leaves_the_old_checkpoint(call: Call, text_run: Path, world: Path) -> None:
     import resource  # not on Windows
 
@@ -134,7 +166,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(call: Call, text_run: Path, world
         status, _, err = call("train", "--out", "full", "--resume", "--max-steps", 8)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert status == 2 and "could not be written" in err and "make room, then go on with --resume" in err
+    assert status == 2 and "could not be written" in err and "then go on from step-00000006 with --resume" in err
     assert sorted(p.name for p in (world / "full" / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
     status, out, _ = call("train", "--out", "full", "--resume", "--max-steps", 8)
     assert status == 0 and "step 6 of 8" in out
@@ -179,7 +211,7 @@ def bad_texts(world: Path) -> None:
         # Runs.
         ("train --preset tiny --out text_run", "'text_run' already holds a run: add --resume to go on with it"),
         ("train --preset tiny --out text.txt", "'text.txt' cannot hold a run"),
-        ("train --out nowhere --resume", "'nowhere' has no checkpoint that can be used"),
+        ("train --out nowhere --resume", "'nowhere' has no checkpoint to go on from or to use: train without --resume"),
         ("train --out text_run --resume --n-layers 3", "another model (n_layers was 1, now 3)"),
         ("train --out text_run --resume --d-model 32 --max-steps 9", "another model (d_model was 16, now 32)"),
         (

@@ -53,6 +53,15 @@ def untrained(n_layers: int = 1, vocabulary: int = 257, context: int = 12) -> GP
     return GPT(GPTConfig(vocab_size=vocabulary, context_length=context, n_layers=n_layers, n_heads=2, d_model=8)).eval()
 
 
+def test_a_padded_vocabulary_shows_only_tokens_that_have_a_text():
+    torch.manual_seed(0)
+    config = GPTConfig(vocab_size=257, context_length=12, n_layers=1, n_heads=2, d_model=8, pad_vocab=64)
+    shown = explore(GPT(config).eval(), BPETokenizer([], ("<|endoftext|>",)), "abc")
+    assert shown.problem == "" and shown.inside is not None and shown.inside.logits.shape == (4, 257)
+    shown.draw.click()
+    assert shown.problem == "" and len(shown.ids) == 5
+
+
 # Each picture shows the model's own numbers.
 
 

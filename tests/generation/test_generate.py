@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from transformers import RepetitionPenaltyLogitsProcessor, TopKLogitsWarper, TopPLogitsWarper
 
 from minigpt.config import GPTConfig, InputError
+from minigpt.generation.beam_search import beam_search
 from minigpt.generation.decoding import Decoding
 from minigpt.generation.generate import (
     Sample,
@@ -138,6 +140,30 @@ def test_top_p_of_one_changes_nothing(rows: list[list[float]]):
 
 
 # --- From a distribution to a token
+
+
+def partitions(total: int, largest: int) -> Iterator[list[int]]:
+    """Every way to write a number as a sum of positive ones, the largest first."""
+    if total == 0:
+        yield []
+    for first in range(min(total, largest), 0, -1):
+        for rest in partitions(total - first, first):
+            yield [first, *rest]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_top_p_at_an_exact_border_keeps_the_smallest_set(dtype: torch.dtype):
+    """Every distribution in twentieths, cut at every sum that it has; floats miss most of these sums by a digit."""
+    cases = 0
+    for twentieths in partitions(20, 19):
+        logits = (torch.tensor([twentieths], dtype=dtype) / 20).log()
+        for border in sorted(set(accumulate(twentieths)) - {20}):
+            needed = next(n for n in range(1, 21) if sum(twentieths[:n]) >= border)
+            assert int(keep_top_p(logits, border / 20).isfinite().sum()) == needed, (twentieths, border)
+            cases += 1
+    assert cases == 4003
+    logits = torch.tensor([[0.3, 0.1, 0.1, 0.5]]).log()  # as in a test of transformers
+    assert keep_top_p(logits, 0.8).isfinite().tolist() == [[True, False, False, True]]
 
 
 def test_draw_by_hand():
@@ -390,6 +416,33 @@ def test_the_repetition_penalty_counts_prompt_and_text_even_beyond_the_context(u
             ids.append(int(penalise(torch.tensor([ids]), logits).argmax()))
     assert generate(model, [1, 2], 30, repetition_penalty=1.5, temperature=0, use_cache=use_cache) == [ids[2:]]
     assert generate(model, [1, 2], 30, temperature=0) != [ids[2:]]
+
+
+@pytest.mark.parametrize("tie", [True, False])
+def test_ids_without_a_text_are_never_drawn(tie: bool):
+    """A model with rows to spare writes what the model without them writes, however likely they look."""
+    padded = writer(replace(CONFIG, pad_vocab=32, tie_embeddings=tie))
+    plain = writer(replace(CONFIG, tie_embeddings=tie))
+    with torch.no_grad():
+        padded.output_head.weight[8:] = 10 * padded.output_head.weight[:8].repeat(3, 1)
+        state = {name: t[:8] if t.size(0) == 32 and t.dim() == 2 else t for name, t in padded.state_dict().items()}
+        state |= {name: padded.state_dict()[name] for name in state if "embedding" not in name and "head" not in name}
+    plain.load_state_dict(state)
+    assert padded(torch.tensor([[1]])).argmax() >= 8, "unrestrained, it would draw one"
+    options: list[dict[str, Any]] = [
+        {"seed": 1}, {"temperature": 0}, {"top_k": 3, "seed": 2}, {"top_p": 0.7, "repetition_penalty": 1.3, "seed": 3},
+        {"use_cache": False, "seed": 4},
+    ]  # fmt: skip
+    for each in options:
+        both = [generate_batch(model, [[1], [2, 3]], 20, num=3, **each) for model in (padded, plain)]
+        assert both[0] == both[1]
+        assert all(token < 8 for samples in both[0] for sample in samples for token in sample.tokens)
+        assert list(stream(padded, [1], 20, **each)) == list(stream(plain, [1], 20, **each))
+    assert beam_search(padded, [1, 2], 8, beams=5) == beam_search(plain, [1, 2], 8, beams=5)
+    with pytest.raises(InputError, match="token id 9 is not in the vocabulary of 8 tokens"):
+        generate(padded, [9], 1)
+    with pytest.raises(InputError, match="top_k is 9; it must be between 1 and the vocabulary's size, 8"):
+        generate(padded, [1], 1, top_k=9)
 
 
 def test_first_tokens_follow_the_model():

@@ -3,6 +3,12 @@
 import argparse
 import inspect
 import random
+from functools import cache
+
+from hypothesis import strategies as st
+
+from minigpt.text import stories
+from minigpt.text.tokenizer import BPETokenizer
 
 ENGLISH = inspect.getsource(argparse)[:60_000]
 MIXED = (
@@ -17,3 +23,32 @@ TEXTS = {
     "few letters": "".join(random.Random(0).choices("ab \n", k=3000)),
     "random characters": "".join(random.Random(1).choices([chr(i) for i in range(0x20, 0x530)], k=3000)),
 }
+
+# Texts with every kind of white space, for what cuts a text in two.
+
+WORDS = [
+    "the",
+    " cat",
+    "'s",
+    " ",
+    "  ",
+    "\n",
+    "\n\n",
+    "\t ",
+    "\r\n",
+    "!?",
+    " 12",
+    "从前",
+    "\u3000",
+    "\u00a0",
+    "é",
+    "👩\u200d👧",
+]
+TEXT = st.lists(st.sampled_from(WORDS), max_size=60).map("".join)
+STORIES = "\n\n".join(stories.draw(0, i).text for i in range(60)) + "\n"
+
+
+@cache
+def tokenizer() -> BPETokenizer:
+    """With merges over every kind of white space, so that a wrong cut changes tokens."""
+    return BPETokenizer.train("".join(a + b + c for a in WORDS for b in WORDS for c in WORDS) + STORIES[:5000], 700)

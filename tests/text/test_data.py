@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from minigpt.config import IGNORE, InputError
 from minigpt.text import data as data_module
 from minigpt.text import stories
-from minigpt.text.data import StoryData, TextData, load_data, prepare_text, read_text
+from minigpt.text.data import StoryData, TextData, load_data, prepare_text
 from minigpt.text.prepare import prepare
 from minigpt.text.shards import Manifest, Shard, token_dtype, tokenizer_sha256, verify
+from minigpt.text.sources import read_text
 from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer
 from minigpt.weights.checkpoint import load_model
 
@@ -410,6 +411,20 @@ def test_a_text_in_the_cache_has_hashes_too(tmp_path: Path) -> None:
 # What cannot be used.
 
 
+@pytest.mark.parametrize("tokenizer", ["char", "bpe"])
+def test_a_separator_written_in_a_text_ends_a_document(tmp_path: Path, tokenizer: str) -> None:
+    """As in the text files of TinyStories: it is one token, stands for no text, and a model learns to stop there."""
+    documents = [f"story {i} is about a bird. " * 4 for i in range(40)]
+    data = text_data(tmp_path, END_OF_TEXT.join(documents), 16, tokenizer, 280)
+    end = data.tokenizer.end_of_text
+    ids = [*ids_of(data, "train"), *ids_of(data, "val")]
+    assert end is not None and ids.count(end) == 39
+    assert data.tokenizer.decode(ids) == END_OF_TEXT.join(documents)
+    shards = data.manifest.all_shards()
+    assert sum(shard.text_bytes for shard in shards) == sum(map(len, documents))
+    assert text_data(tmp_path, "no separator here. " * 40, 16, tokenizer, 280).tokenizer.end_of_text is None
+
+
 def test_offline_without_shakespeare_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*args: Any, **kwargs: Any) -> None:
         raise ConnectionError("no network")
@@ -426,9 +441,9 @@ def test_offline_without_shakespeare_says_what_to_do(monkeypatch: pytest.MonkeyP
         (b" \n\t\r\n", "is empty"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "is not a text file: it has zero bytes"),
         ("text in another encoding".encode("utf-16"), "is not a text file: it has zero bytes"),
-        ("Gr\u00fc\u00dfe".encode("latin-1"), r"is not UTF-8 text \(byte 2\); save it as plain text in UTF-8"),
+        ("Gr\u00fc\u00dfe".encode("latin-1"), r"is not UTF-8 text \(line 1, byte 2\); save it as plain text in UTF-8"),
         (b"x", "has 1 characters"),
-        (b"xy", "has 1 tokens, and a row needs context_length .* 17: give a longer text, or a context_length below 1"),
+        (b"xy", "has 1 tokens, and a row needs context_length .* 17: give a longer text$"),
         (b"a text that is shorter than its context", "part of .* tokens, and a row needs context_length"),
     ],
 )

@@ -1,6 +1,5 @@
 """Making shards: their tokens are those of the whole text, no crash loses or spoils anything, memory stays bounded."""
 
-import io
 import json
 import os
 import re
@@ -9,51 +8,23 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import regex
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigpt.config import InputError
 from minigpt.text import prepare as prepare_module
-from minigpt.text import stories
-from minigpt.text.bpe import pre_tokenize
-from minigpt.text.prepare import LINE_CUT, SPACE, TEXT_CUT, plan, prepare, read_blocks, texts_in
+from minigpt.text import sources as sources_module
+from minigpt.text.prepare import plan, prepare
 from minigpt.text.shards import Manifest, open_shards, verify
 from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer
+from tests.text.samples import STORIES, TEXT, tokenizer
 
-WORDS = [
-    "the",
-    " cat",
-    "'s",
-    " ",
-    "  ",
-    "\n",
-    "\n\n",
-    "\t ",
-    "\r\n",
-    "!?",
-    " 12",
-    "从前",
-    "\u3000",
-    "\u00a0",
-    "é",
-    "👩\u200d👧",
-]
-TEXT = st.lists(st.sampled_from(WORDS), max_size=60).map("".join)
-STORIES = "\n\n".join(stories.draw(0, i).text for i in range(60)) + "\n"
 N_SHARDS = 7  # of at most 5000 bytes, see make()
-
-
-@cache
-def tokenizer() -> BPETokenizer:
-    """With merges over every kind of white space, so that a wrong cut changes tokens."""
-    return BPETokenizer.train("".join(a + b + c for a in WORDS for b in WORDS for c in WORDS) + STORIES[:5000], 700)
 
 
 @pytest.fixture(autouse=True)
@@ -80,38 +51,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 # Cutting.
 
 
-def test_white_space_in_bytes_is_that_of_the_pattern() -> None:
-    every = "".join(chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000)
-    found = [character.decode() for character in re.findall(SPACE, every.encode())]
-    assert found == regex.findall(r"\s", every) and len(found) == 25
-
-
-@given(TEXT)
-@example("a \n b")
-@example("it's\n\n\n x  ")
-@settings(max_examples=200)
-def test_words_and_tokens_are_the_same_on_both_sides_of_a_cut(text: str) -> None:
-    content = text.encode()
-    cuts = [match.start() for match in TEXT_CUT.finditer(content)]
-    assert len(cuts) == len(regex.findall(r"\s(?=\S)", text)), "as often as white space ends"
-    for cut in cuts:
-        left, right = content[:cut].decode(), content[cut:].decode()
-        assert pre_tokenize(left) + pre_tokenize(right) == pre_tokenize(text)
-        assert tokenizer().encode(left) + tokenizer().encode(right) == tokenizer().encode(text)
-
-
-@given(TEXT, st.integers(1, 9), st.sampled_from(["a.txt", "a.jsonl"]))
-@example("\u3000👩", 6, "a.txt")
-def test_the_first_cut_is_found_however_the_file_is_read(text: str, step: int, name: str) -> None:
-    content, pattern = text.encode(), LINE_CUT if name == "a.jsonl" else TEXT_CUT
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare_module, "STEP", step)
-        for start in range(len(content) + 1):
-            match = pattern.search(content, start)
-            expected = match.end() if match else len(content)
-            assert prepare_module._cut(Path(name), io.BytesIO(content), start, len(content)) == expected
-
-
 @given(st.lists(TEXT.filter(len), min_size=1, max_size=3), st.integers(1, 150), *[st.integers(1, 40)] * 2)
 @settings(max_examples=100)
 def test_shards_hold_the_tokens_of_the_whole_texts(
@@ -122,8 +61,8 @@ def test_shards_hold_the_tokens_of_the_whole_texts(
     sizes = [len(text.encode()) for text in texts]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
-        patch.setattr(prepare_module, "BLOCK", block)
-        patch.setattr(prepare_module, "STEP", step)
+        patch.setattr(sources_module, "BLOCK", block)
+        patch.setattr(sources_module, "STEP", step)
         try:
             manifest, _ = prepare(sources, folder / "shards", tokenizer(), shard_bytes=shard_bytes)
         except InputError as error:
@@ -164,7 +103,7 @@ def test_the_last_tenth_is_for_validation_but_no_more_than_the_bound(
 
 
 def test_documents_come_after_an_end_of_text_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare_module, "BLOCK", 100)
+    monkeypatch.setattr(sources_module, "BLOCK", 100)
     texts = ["one\nstory", "", " 从前 ", f"it says {END_OF_TEXT} itself", *(f"document {i}" for i in range(30))]
     lines = [json.dumps({"id": i, "text": text}, ensure_ascii=i % 2 == 0) for i, text in enumerate(texts)]
     lines.insert(5, "")  # a blank line is no document
@@ -371,7 +310,7 @@ def test_a_process_that_dies_is_named(source: Path, tmp_path: Path) -> None:
 
 def test_memory_is_bounded_by_the_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write(tmp_path / "large.txt", STORIES * 120)
-    monkeypatch.setattr(prepare_module, "BLOCK", 2**14)
+    monkeypatch.setattr(sources_module, "BLOCK", 2**14)
     prepare([source], tmp_path / "shards", tokenizer(), shard_bytes=10**6)  # loads and caches what it will
     for path in (tmp_path / "shards").glob("*.bin"):
         path.unlink()
@@ -401,19 +340,27 @@ def lines(bad: bytes) -> bytes:
     [
         ("a.txt", b"", r"a.txt' is empty; leave it out"),
         ("a.txt", b"a\0b c d" * 100, r"a.txt' is not a text file: it has zero bytes"),
-        ("a.txt", b"one two three " * 50 + b"\xff four" * 20, r"a.txt', from byte \d+: byte \d+ from there is not UTF"),
+        (
+            "a.txt",
+            b"one two three " * 50 + b"\xff four" * 20,
+            r"a.txt', line 1 \(byte \d+\): byte \d+ of it is not UTF-8",
+        ),
         ("a.txt", b"x" * 3000, r"a.txt' cannot be cut between bytes \d+ and \d+: there is no white space. Give a lar"),
         ("a.txt", b"hello", r"a.txt: 5 bytes, and nowhere to cut off the last tenth for validation"),
         (
             "a.jsonl",
             lines(b'{"text": 3}\n'),
-            r"a.jsonl', from byte 700: this line is no JSON object with a string call",
+            r"a.jsonl', line 51 .byte 700.: this line is no JSON object with a string call",
         ),
-        ("a.jsonl", lines(b"[1]\n"), r"a.jsonl', from byte 700: this line is no JSON object"),
-        ("a.jsonl", lines(b'{"txt": "a"}\n'), r"a.jsonl', from byte 700: this line is no JSON object"),
-        ("a.jsonl", lines(b'{"text": "a\n'), r"a.jsonl', from byte 700: this line is not JSON"),
-        ("a.jsonl", lines(b'{"text": "\xff"}\n'), r"a.jsonl', from byte 700: byte 10 from there is not UTF-8"),
-        ("a.jsonl", lines(b'{"text": "\\ud800"}\n'), r"a.jsonl', from byte \d+: the text has half a surrogate pair"),
+        ("a.jsonl", lines(b"[1]\n"), r"a.jsonl', line 51 .byte 700.: this line is no JSON object"),
+        ("a.jsonl", lines(b'{"txt": "a"}\n'), r"a.jsonl', line 51 .byte 700.: this line is no JSON object"),
+        ("a.jsonl", lines(b'{"text": "a\n'), r"a.jsonl', line 51 .byte 700.: this line is not JSON"),
+        ("a.jsonl", lines(b'{"text": "\xff"}\n'), r"a.jsonl', line 51 .byte 700.: byte 10 of it is not UTF-8"),
+        (
+            "a.jsonl",
+            lines(b'{"text": "\\ud800"}\n'),
+            r"a.jsonl', line 51 .byte 700.: the text has half a su",
+        ),
         ("a.jsonl", b'{"text": "' + b"a " * 2000 + b'"}\n' * 2, r"a.jsonl' cannot be cut .*there is no end of a line"),
         ("a.jsonl", b'{"text": "a"}', r"nowhere to cut off"),
     ],
@@ -424,19 +371,8 @@ def test_a_source_that_cannot_be_used_is_named(tmp_path: Path, name: str, conten
         make(tmp_path / name, tmp_path / "shards", shard_bytes=1000)
 
 
-def test_a_line_too_deep_for_json_is_named() -> None:
-    with pytest.raises(InputError, match="'a.jsonl', from byte 12: this line is not JSON .maximum recursion"):
-        list(texts_in(Path("a.jsonl"), 10, b"\n\n" + b"[" * 100_000))
-
-
-def test_a_source_that_becomes_shorter_is_named(source: Path) -> None:
-    blocks = read_blocks(source, 0, len(STORIES) + 1)
-    with pytest.raises(InputError, match="stories.txt' has become shorter while it was read"):
-        list(blocks)
-
-
 def test_an_error_of_a_process_arrives(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"stories.txt', from byte \d+: unknown character"):
+    with pytest.raises(InputError, match=r"stories.txt', line \d+ \(byte \d+\): unknown character"):
         prepare([source], tmp_path / "shards", CharTokenizer("abc"), workers=2, shard_bytes=5000)
 
 

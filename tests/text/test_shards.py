@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 def edit(path: Path, change: Callable[[dict], object]) -> None:
     contents = json.loads(path.read_text())
+    contents.pop("seal")  # as an earlier version wrote it
     change(contents)
     path.write_text(json.dumps(contents))
 
@@ -111,6 +113,12 @@ AGAIN = "Run the same `minigpt data prepare` again: it makes what is missing or 
         ),
         (lambda f: edit(f / "manifest.json", lambda m: m["shards"].pop("val")), "of another program .'val'"),
         (lambda f: edit(f / "manifest.json", lambda m: m.update(owner="me")), "of another program .*'owner'"),
+        (
+            lambda f: (f / "manifest.json").write_text(
+                re.sub(r'"text_bytes": \d+', '"text_bytes": 77', (f / "manifest.json").read_text(), count=1)
+            ),
+            "manifest.json' is damaged or of another program .it was changed since it was written",
+        ),
         (lambda f: os.truncate(f / "manifest.json", 100), "manifest.json' is damaged or of another program"),
         (lambda f: (f / "manifest.json").write_text("[]"), "manifest.json' is damaged or of another program"),
         (lambda f: (f / "manifest.json").write_bytes(b"\xff"), "manifest.json' is damaged or of another program"),

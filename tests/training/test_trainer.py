@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -408,7 +409,7 @@ def test_ctrl_c_twice_stops_at_once(tmp_path: Path) -> None:
 
 def test_a_tokenizer_larger_than_the_model_is_refused() -> None:
     with pytest.raises(
-        InputError, match="the tokenizer has 12 tokens, but the model's vocab_size is 10: set vocab_size"
+        InputError, match="the tokenizer has 12 tokens, but the model's vocab_size is 10: .* set vocab_size to 12"
     ):
         Trainer(shape(vocab_size=10), recipe(), FakeData())
 
@@ -419,13 +420,45 @@ def test_a_folder_that_holds_a_run_is_not_written_to(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="already holds a run: add --resume to go on with it, or choose another --out"):
         Trainer(shape(), recipe(), FakeData(), out=tmp_path / "run")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    # Killed before its first checkpoint: there is nothing to resume, but its measurements are not overwritten.
+    # Somebody deleted its checkpoints: there is nothing to resume, but its measurements are not overwritten.
     (tmp_path / "young").mkdir()
     (tmp_path / "young" / "metrics.jsonl").write_text('{"step": 1, "loss": 2.5}\n')
-    with pytest.raises(InputError, match="already holds a run"):
-        Trainer(shape(), recipe(), FakeData(), out=tmp_path / "young")
-    with pytest.raises(InputError, match="has no checkpoint that can be used"):
+    with pytest.raises(InputError, match="has no checkpoint to go on from or to use: train without --resume"):
         Trainer.resume(tmp_path / "young", FakeData())
+    with pytest.raises(InputError, match=r"none of its checkpoints: delete metrics.jsonl there to begin anew"):
+        Trainer(shape(), recipe(), FakeData(), out=tmp_path / "young")
+    (tmp_path / "young" / "metrics.jsonl").unlink()
+    assert quiet_run(Trainer(shape(), recipe(), FakeData(), out=tmp_path / "young"), until=2)
+
+
+def test_a_run_killed_before_its_first_step_is_done_or_its_first_checkpoint_is_due_goes_on(tmp_path: Path) -> None:
+    quiet_run(Trainer(shape(dropout=0.3), recipe(), FakeData(), out=tmp_path / "whole"))
+
+    def killed(result: StepResult) -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        quiet_run(Trainer(shape(dropout=0.3), recipe(), FakeData(), out=tmp_path / "killed"), on_step=killed)
+    run = Trainer.resume(tmp_path / "killed", FakeData())
+    assert run.step == 0
+    quiet_run(run)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    # Killed while that first checkpoint was written: nothing is there, and a run begins as in an empty folder.
+    half = checkpoint.checkpoint_folder(tmp_path / "half", 0)
+    half.with_name(f"{half.name}.unfinished").mkdir(parents=True)
+    quiet_run(Trainer(shape(dropout=0.3), recipe(), FakeData(), out=tmp_path / "half"))
+    assert_same_run(tmp_path / "whole", tmp_path / "half")
+
+
+def test_a_damaged_line_of_metrics_is_no_reason_to_stop_and_none_to_delete(tmp_path: Path) -> None:
+    quiet_run(Trainer(shape(), recipe(save_every=4), FakeData(), out=tmp_path), until=8)
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    damaged = [b"17\n", lines[1].replace(b"{", b"(", 1), lines[2].replace(b"step", b"st\xe5p"), b'{"step": "4"}\n']
+    path.write_bytes(b"".join([*damaged, *lines[4:]]))
+    assert quiet_run(Trainer.resume(tmp_path, FakeData()))
+    assert path.read_bytes().startswith(b"".join([*damaged, *lines[4:]])), "all of it is still there"
+    assert [line["step"] for line in read_metrics(tmp_path)] == [5, 6, 7, 8, 9, 10]
 
 
 def test_a_place_that_cannot_hold_a_run_is_refused_before_training(tmp_path: Path) -> None:
@@ -440,7 +473,7 @@ def test_a_run_is_resumed_with_its_own_model_data_and_optimiser(tmp_path: Path) 
     assert Trainer.resume(tmp_path, FakeData(), shape(), recipe()).step == 2
     with pytest.raises(InputError, match="another model .n_layers was 2, now 3; d_model was 16, now 32.: leave"):
         Trainer.resume(tmp_path, FakeData(), shape(n_layers=3, d_model=32))
-    with pytest.raises(InputError, match="another data .name was fake, now other.: leave those flags out"):
+    with pytest.raises(InputError, match="another data .name was fake, now other.: bring the old data back"):
         Trainer.resume(tmp_path, FakeData(name="other"))
     with pytest.raises(InputError, match="another optimizer .optimizer was adamw, now muon."):
         Trainer.resume(tmp_path, FakeData(), config=recipe(optimizer="muon"))
@@ -480,10 +513,32 @@ def test_a_run_that_diverges_stops_before_it_spoils_a_checkpoint(tmp_path: Path,
 
     with pytest.raises(InputError, match="not finite in steps 5 to 14 .batches 4 to 13 of seed 0") as raised:
         quiet_run(run, on_step=spoil)
-    assert "smaller learning_rate" in str(raised.value) and "the last checkpoint is sound" in str(raised.value)
+    assert "smaller learning_rate" in str(raised.value)
     lines = read_metrics(tmp_path)
     assert [line["updated"] for line in lines] == [True] * 4 + [False] * 9
     assert lines[-1]["loss"] is None, "JSON has no NaN"
+    # No checkpoint while steps were skipped, so that what was good before is still there: the message says where.
+    folders = checkpoint.checkpoint_folders(tmp_path)
+    assert [folder.name[-2:] for folder in folders] == ["03", "04"]
+    assert "delete its folder, and --resume takes the one before" in str(raised.value)
+    shutil.rmtree(folders[-1])
+    again = Trainer.resume(tmp_path, FakeData())
+    assert again.step == 3 and quiet_run(again, until=6)
+
+
+def test_a_run_that_ends_while_steps_are_skipped_keeps_the_last_good_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Trainer(shape(), recipe(max_steps=8, save_every=2), FakeData(), out=tmp_path)
+
+    def spoil(result: StepResult) -> None:
+        if result.step == 5:
+            with torch.no_grad():
+                run.model.final_norm.weight[0] = math.nan
+
+    quiet_run(run, on_step=spoil)
+    assert [folder.name[-2:] for folder in checkpoint.checkpoint_folders(tmp_path)] == ["02", "04"]
+    assert "no checkpoint of step 8: the last 3 had no finite gradient" in "".join(capsys.readouterr())
 
 
 def everything(run: Trainer) -> dict[str, Tensor]:

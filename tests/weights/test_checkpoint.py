@@ -69,7 +69,7 @@ def assert_is_step(found: checkpoint.Checkpoint, step: int) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"tie_embeddings": False}, {"bias": False, "d_ff": 12}])
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, options: dict[str, Any]) -> None:
-    model = tiny(**options)
+    model = tiny(vocab_size=260, **options)
     training = training_state(model)
     with torch.no_grad():  # numbers that text would round, and some that are no numbers
         model.token_embedding.weight[0, :5] = torch.tensor([math.inf, math.nan, -0.0, 1e-45, 1 / 3])
@@ -313,10 +313,54 @@ def test_what_is_no_model_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no model and no folder called"):
         find(str(tmp_path / "file"))
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    with pytest.raises(InputError, match="has no checkpoint that can be used"):
+    with pytest.raises(InputError, match="has no checkpoint to go on from or to use: train without --resume"):
         find(str(tmp_path / "run"))
-    with pytest.raises(InputError, match="no checkpoint that can be used"):
+    with pytest.raises(InputError, match="has no checkpoint to go on from"):
         newest_good(tmp_path / "nowhere")
+    (tmp_path / "young").mkdir()
+    (tmp_path / "young" / "metrics.jsonl").write_text("")
+    with pytest.raises(InputError, match="'.*young' is a run without a checkpoint: train it again"):
+        find(str(tmp_path / "young"))
+    for name, content in {"old": '{"n_embd": 768}', "page": "<html>", "list": "[]"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(content)
+        with pytest.raises(
+            InputError, match="damaged or no JSON|no checkpoint of minigpt: .* needs .model_type.: .gpt2"
+        ):
+            find(str(tmp_path / name))
+
+
+def test_a_checkpoint_under_the_name_of_another_step_is_told(tmp_path: Path) -> None:
+    for step in (3, 5):
+        save_step(tmp_path, step)
+    checkpoint_folder(tmp_path, 5).rename(checkpoint_folder(tmp_path, 9))
+    found, problems = newest_good(tmp_path)
+    assert_is_step(found, 3)
+    assert (
+        len(problems) == 1 and "step-00000009' holds step 5: give it the name that it had, step-00000005" in problems[0]
+    )
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_whatever_has_the_name_of_a_checkpoint_makes_room_for_it(tmp_path: Path, kind: str) -> None:
+    place = checkpoint_folder(tmp_path, 4)
+    place.parent.mkdir()
+    if kind == "file":
+        place.write_text("mine")
+    else:
+        place.symlink_to(tmp_path / "nowhere")
+    save_step(tmp_path, 4)
+    assert_is_step(load(place), 4)
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
+
+
+def test_a_model_smaller_than_its_tokenizer_is_refused_and_a_larger_one_is_padded(tmp_path: Path) -> None:
+    save(tmp_path / "small", tiny(vocab_size=2), CharTokenizer("abc"))
+    with pytest.raises(InputError, match="the tokenizer has 3 tokens, but the model's vocab_size is 2"):
+        load(tmp_path / "small")
+    save(tmp_path / "large", tiny(vocab_size=7), CharTokenizer("abc"))
+    config = build_model(load(tmp_path / "large")).config
+    assert (config.vocab_size, config.padded_vocab_size) == (3, 7)
 
 
 def test_the_bundled_model_tells_stories_and_is_small() -> None:
@@ -429,7 +473,10 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # no file may grow larger
     try:
-        with pytest.raises(InputError, match="could not be written .*Earlier checkpoints are untouched: make room"):
+        with pytest.raises(
+            InputError,
+            match="could not be written .*: make room, .* then (begin again|go on from step-0000000. with --resume)",
+        ):
             save(checkpoint_folder(tmp_path, 4), tiny(vocab_size=10_000), CharTokenizer("abc"), step=4)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

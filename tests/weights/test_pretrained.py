@@ -505,3 +505,28 @@ def test_gpt2s_own_vocabulary_needs_no_files(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "config.json").write_text('{"model_type": "gpt2", "vocab_size": 50258}')
     with pytest.raises(InputError, match="has no tokenizer"):
         load_gpt2_tokenizer(tmp_path)
+
+
+def test_a_gpt2_with_rows_to_spare_has_padding_and_one_with_too_few_is_refused(tmp_path: Path) -> None:
+    tokenizer = BPETokenizer.train("the cat sat on the mat " * 9, 265)
+    torch.manual_seed(0)
+    config = GPTConfig(vocab_size=265, context_length=8, n_layers=1, n_heads=2, d_model=8, pad_vocab=64)
+    export_gpt2(GPT(config), tokenizer, tmp_path / "padded")
+    model, _ = load(tmp_path / "padded")
+    assert (model.config.vocab_size, model.config.padded_vocab_size) == (265, 320)
+    assert all(token < 265 for ids in generate(model, [1], 40, num=5, seed=0) for token in ids)
+    export_gpt2(GPT(replace(config, vocab_size=200, pad_vocab=1)), tokenizer, tmp_path / "small")
+    with pytest.raises(InputError, match="small' cannot be used: the tokenizer has 265 tokens, .* vocab_size is 200"):
+        load(tmp_path / "small")
+
+
+def test_a_config_with_a_byte_order_mark_or_three_dropouts_is_read(tmp_path: Path) -> None:
+    config = GPTConfig(vocab_size=265, context_length=8, n_layers=1, n_heads=2, d_model=8)
+    export_gpt2(GPT(config), BPETokenizer.train("the cat sat on the mat " * 9, 265), tmp_path / "a")
+    path = tmp_path / "a" / "config.json"
+    fields = json.loads(path.read_text()) | {"attn_pdrop": 0.3, "embd_pdrop": 0.0}
+    path.write_text(json.dumps(fields), encoding="utf-8-sig")
+    assert is_gpt2(tmp_path / "a") and load(tmp_path / "a")[0].config.dropout == 0.3
+    path.write_text(json.dumps(fields | {"attn_pdrop": "0.3"}))
+    with pytest.raises(InputError, match="attn_pdrop is '0.3', which is not a number"):
+        load(tmp_path / "a")
