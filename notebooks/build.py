@@ -48,7 +48,8 @@ GUARD = """\
 try:
     import minigpt.course
 except ModuleNotFoundError as error:
-    raise SystemExit(f"no {error.name} here: run `make lab` in the folder of the course") from None
+    advice = "run `make lab` in the folder of the course"
+    raise SystemExit(f"no {error.name} here: {advice}") from None
 
 """  # at the top of the set-up cell: what a learner reads where minigpt is not installed, or in another kernel
 WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -34,6 +34,7 @@ SVG_NAME = re.compile(r'<svg[^>]* aria-label="(.+?)"', re.DOTALL)
 SVG_WORD = re.compile(r"<!-- (.+?) -->", re.DOTALL)  # matplotlib draws letters and notes here what they say
 FENCED = re.compile(r"(^ *```.*?^ *```|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 
+SETUP = "what this lesson imports"
 HOW_TO_RUN = """\
 :::{note}
 You can read this lesson here, with all its outputs. To run it and to have your exercises checked, open it in
@@ -80,6 +81,17 @@ def with_words(cell: dict[str, Any]) -> dict[str, Any]:
     return cell
 
 
+def is_setup(cell: dict[str, Any]) -> bool:
+    """Whether a cell only imports what the lesson needs."""
+    return "setup" in cell["metadata"].get("tags", [])
+
+
+def folded(cell: dict[str, Any], what: str) -> dict[str, Any]:
+    """A cell whose code is shown on a click."""
+    prompts = {"code_prompt_show": f"Show {what}", "code_prompt_hide": f"Hide {what}"}
+    return cell | {"metadata": {"tags": ["hide-input"], "mystnb": prompts}}
+
+
 def page_number(name: str) -> str:
     """What a page's name begins with, such as 04 or 00b: part of the anchors of its exercises."""
     return name.partition("_")[0]
@@ -98,7 +110,7 @@ def lesson(notebook: dict[str, Any], name: str) -> dict[str, Any]:
             cell = cell | {"source": text}
         else:
             cell = with_words(cell)
-        cells.append(cell)
+        cells.append(folded(cell, SETUP) if is_setup(cell) else cell)
         if len(cells) == 1:
             cells.append(markdown("how-to-run", HOW_TO_RUN))
         if cell["cell_type"] == "code" and not solved:  # the check follows the stub
@@ -124,9 +136,8 @@ def solutions(notebook: dict[str, Any], name: str, following: str) -> dict[str, 
                 text = text.replace(heading[0], f"(solution-{key})=\n{heading[0]}\n\n{back}")
             cell = cell | {"source": text}
         if "exercise" in cell["metadata"].get("tags", []):
-            prompts = {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
-            cell = cell | {"metadata": {"tags": ["hide-input"], "mystnb": prompts}}
-        cells.append(cell)
+            cell = folded(cell, "the solution")
+        cells.append(folded(cell, SETUP) if is_setup(cell) else cell)
     cells.append(markdown("next", following))
     return notebook | {"cells": cells}
 

@@ -34,6 +34,15 @@ PAGES = [*OTHERS, *(f"notebooks/{name}.html" for name in NOTEBOOKS)]
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 
+# How many letters of code fit into a box beside its padding.
+COLUMNS = """box => {
+    const letters = box.appendChild(document.createElement('span'));
+    letters.textContent = 'x'.repeat(100);
+    const style = getComputedStyle(box), width = letters.getBoundingClientRect().width / 100;
+    letters.remove();
+    return (box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight)) / width;
+}"""
+
 # Text that has less contrast with what is behind it than 4.5 to 1, by the formula of WCAG 2.2, «relative luminance».
 # Colours of any notation are read by painting them. Pictures and diagrams are drawn on white.
 FAINT = """() => {
@@ -266,7 +275,7 @@ def test_the_next_step_is_one_click_away(pages: dict[str, Html]) -> None:
         lesson, solution = f"notebooks/{name}.html", f"notebooks/solutions/{name}.html"
         there = {urljoin(lesson, link) for link in pages[lesson].links}
         back = {urljoin(solution, link) for link in pages[solution].links}
-        exercises = [anchor for anchor in pages[lesson].anchors if re.fullmatch(r"exercise-\d+-\d+", anchor)]
+        exercises = [anchor for anchor in pages[lesson].anchors if re.fullmatch(r"exercise-\d+b?-\d+", anchor)]
         assert exercises
         for anchor in exercises:
             assert f"{solution}#{anchor.replace('exercise', 'solution')}" in there
@@ -291,6 +300,15 @@ def test_a_solution_is_folded_until_it_is_asked_for(page: Page, host: str) -> No
     expect(code).to_be_hidden()
     folded.locator("summary").click()
     expect(code).to_be_visible()
+
+
+def test_code_fits_a_laptop_and_the_imports_are_folded(page: Page, host: str) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(f"{host}notebooks/04_attention_by_hand.html")
+    imports = page.locator("details:has-text('Show what this lesson imports')").first
+    expect(imports.get_by_text("start_lesson()")).to_be_hidden()
+    box = page.locator(".cell_input pre:visible").first
+    assert box.evaluate(COLUMNS) >= 88  # as many as tests/course/test_reading.py lets a line have
 
 
 def test_the_site_reads_as_plain_files(page: Page, site: Path) -> None:

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from notebooks.build import NOTEBOOKS, minutes, read_source
+from notebooks.build import GUARD, NOTEBOOKS, minutes, read_source
 from tests.course.unfinished import GLOSSARY, TIME, WIDTH, each_source
 
 TOLERANCE, LONGEST = 15, 100  # minutes
@@ -85,6 +85,10 @@ def too_wide(notebook: NotebookNode, outputs_only: bool = False) -> Iterator[str
             width = sum(1 + (east_asian_width(letter) in "WF") for letter in line)
             if width > COLUMNS:
                 yield f"  {cell.id}: {width} columns: {line.strip()[:60]}…"
+
+
+def test_what_build_puts_in_front_fits_too() -> None:
+    assert max(map(len, GUARD.splitlines())) <= COLUMNS
 
 
 def test_what_is_too_wide() -> None:
