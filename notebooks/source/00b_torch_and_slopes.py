@@ -66,9 +66,7 @@ assert batch.shape == (2, 3, 2)
 # %%
 print("batch[0]      ", tuple(batch[0].shape))  # the first text
 print("batch[:, -1]  ", tuple(batch[:, -1].shape))  # the last token of each text
-print(
-    "batch[:, -1:] ", tuple(batch[:, -1:].shape)
-)  # the same numbers, one dimension more
+print("batch[:, -1:] ", tuple(batch[:, -1:].shape))  # the same, a dimension more
 print("batch[0, 1, 0]", tuple(batch[0, 1, 0].shape))  # one number, still a tensor
 assert batch[0, 1, 0].item() == nested[0][1][0] == 3  # item() makes a number of Python
 
@@ -77,9 +75,8 @@ assert batch[0, 1, 0].item() == nested[0][1][0] == 3  # item() makes a number of
 # makes a dimension longer, `stack` makes a new one.
 
 # %%
-table = torch.tensor(
-    [[0.0, 0.1], [1.0, 1.1], [2.0, 2.1]], dtype=torch.float64
-)  # (V, d)
+rows_of_table = [[0.0, 0.1], [1.0, 1.1], [2.0, 2.1]]
+table = torch.tensor(rows_of_table, dtype=torch.float64)  # (V, d)
 ids = torch.tensor([2, 0, 2])  # (T,), whole numbers: torch.int64
 print(table[ids])
 assert table[ids].tolist() == [table[i].tolist() for i in (2, 0, 2)]
@@ -109,11 +106,8 @@ assert x.sum(dim=-1).tolist() == rows  # -1 is the last dimension
 # numbers *along* it sum to 1. `keepdim=True` leaves the dimension there, with length 1. (numpy says `axis` and `keepdims`.)
 
 # %%
-print(
-    tuple(x.sum(dim=1).shape),
-    "and with keepdim",
-    tuple(x.sum(dim=1, keepdim=True).shape),
-)
+print("without keepdim:", tuple(x.sum(dim=1).shape))
+print("with keepdim:   ", tuple(x.sum(dim=1, keepdim=True).shape))
 assert torch.allclose(x.softmax(dim=1).sum(dim=1), torch.ones(2, dtype=torch.float64))
 
 # %% [markdown]
@@ -183,9 +177,8 @@ try:
     x.T.view(6)
 except RuntimeError:
     print("view refuses x.T")
-assert (
-    x.T.contiguous().view(6).tolist() == x.T.reshape(6).tolist() == [1, 4, 2, 5, 3, 6]
-)
+assert x.T.contiguous().view(6).tolist() == [1, 4, 2, 5, 3, 6]
+assert torch.equal(x.T.reshape(6), x.T.contiguous().view(6))
 
 # %% [markdown]
 # ### Exercise 2 · read by columns (★★☆, 4 min)
@@ -212,14 +205,10 @@ check.by_columns(by_columns)
 # fit if they are equal, or if one is 1, or missing: then it is repeated. This is **broadcasting**.
 
 # %%
-bias = torch.tensor(
-    [10, 20, 30], dtype=torch.float64
-)  # (3,) is repeated for each of the 2 rows
+bias = torch.tensor([10, 20, 30], dtype=torch.float64)  # (3,): repeated in each row
 by_hand = [[x[i, j].item() + bias[j].item() for j in range(3)] for i in range(2)]
 assert (x + bias).tolist() == by_hand
-column = torch.tensor(
-    [[100], [200]], dtype=torch.float64
-)  # (2, 1) is repeated for each of the 3 columns
+column = torch.tensor([[100], [200]], dtype=torch.float64)  # (2, 1): in each column
 print((x + column).tolist())
 
 # %% [markdown]
@@ -228,9 +217,8 @@ print((x + column).tolist())
 # not been square, torch would have told them:
 
 # %%
-assert torch.equal(
-    second, counts / torch.tensor([[8.0, 4.0], [8.0, 4.0]], dtype=torch.float64)
-)
+divisors = torch.tensor([[8.0, 4.0], [8.0, 4.0]], dtype=torch.float64)
+assert torch.equal(second, counts / divisors)
 try:
     x / x.sum(dim=1)  # (2, 3) and (2,): 3 against 2
 except RuntimeError as error:
@@ -247,9 +235,8 @@ except RuntimeError as error:
 # these lists as the *rows* of a matrix W of shape (d_out, d_in).
 
 # %%
-W = torch.tensor(
-    [[1, 0], [0, 1], [1, 1], [2, -1]], dtype=torch.float64
-)  # (d_out, d_in)
+lists_of_weights = [[1, 0], [0, 1], [1, 1], [2, -1]]
+W = torch.tensor(lists_of_weights, dtype=torch.float64)  # (d_out, d_in)
 tokens = torch.tensor([[1, 2], [3, 4], [5, 6]], dtype=torch.float64)  # (T, d_in)
 
 
@@ -460,7 +447,7 @@ print(
 )
 
 # %% [markdown]
-# The logarithm to base 2 counts in bits instead of nats: $\log_2 x = \ln x / \ln 2$.
+# The natural logarithm counts in nats, the logarithm to base 2 in bits: $\log_2 x = \ln x / \ln 2$.
 #
 # ### Exercise 4 · a slope that does not overflow (★★☆, 5 min)
 #
@@ -493,19 +480,14 @@ check.softplus_slope(softplus_slope)
 # $w = 0.8667$, $b = 0.6$.
 
 # %%
-inputs = torch.tensor(
-    [[0], [1], [2]], dtype=torch.float64
-)  # (3, 1): three examples, one number each
+inputs = torch.tensor([[0], [1], [2]], dtype=torch.float64)  # (3, 1): three examples
 targets = torch.tensor([[1], [3], [5]], dtype=torch.float64)
 line_model = nn.Linear(1, 1).double()
 line_model.load_state_dict({"weight": torch.zeros(1, 1), "bias": torch.zeros(1)})
-optimiser = torch.optim.SGD(
-    line_model.parameters(), lr=0.1
-)  # subtracts 0.1 times the slope
+# SGD subtracts the slope, times the learning rate.
+optimiser = torch.optim.SGD(line_model.parameters(), lr=0.1)
 
-loss = F.mse_loss(
-    line_model(inputs), targets
-)  # forward: what the model says, and how bad it is
+loss = F.mse_loss(line_model(inputs), targets)  # forward: how bad is what it says?
 optimiser.zero_grad()  # forget the slopes of the step before
 loss.backward()  # the slopes of all parameters
 optimiser.step()  # move them
@@ -514,8 +496,8 @@ print(f"loss {loss.item():.4f}, then w = {w_1:.4f}, b = {b_1:.4f}")
 assert math.isclose(w_1, 0.1 * 26 / 3) and math.isclose(b_1, 0.1 * 6)
 
 # %% [markdown]
-# These four lines, forward, `zero_grad`, `backward`, `step`, train every model in this course, GPT-2 included. Only the
-# model, the loss and the optimiser change. (The next cell goes on from where the model is. For the same numbers once more,
+# These four lines, forward, `zero_grad`, `backward`, `step`, train every model in this course. Only the model, the loss and
+# the optimiser change. (The next cell goes on from where the model is. For the same numbers once more,
 # run the cell above first.)
 
 # %%
