@@ -44,7 +44,7 @@ def row_shares(answer: Callable[[Tensor], Tensor]) -> str | None:
     if not close(got, right):
         return f"{came} By hand the first row is [6/8, 2/8]: each row by its own sum."
 
-    deep = torch.tensor([[[1.0, 2.0, 5.0], [3.0, 3.0, 4.0]], [[7.0, 2.0, 1.0], [0.0, 0.0, 9.0]]], dtype=torch.float64)
+    deep = torch.tensor([[[1.0, 2.0, 5.0], [3.0, 3.0, 3.0]], [[7.0, 2.0, 1.0], [0.0, 0.0, 9.0]]], dtype=torch.float64)
     for table in (deep[0], deep[0, 0], deep):
         shape = tuple(table.shape)
         try:
@@ -89,12 +89,12 @@ def by_columns(answer: Callable[[Tensor, int], Tensor]) -> str | None:
     if not close(got, [1, 4, 2, 5, 3, 6]):
         return f"{came} Draw the table [[1, 2, 3], [4, 5, 6]]. Going down its columns you read 1, 4, 2, 5, 3, 6."
     for n, n_rows in ((12, 3), (12, 4), (5, 1), (5, 5), (9, 3)):
-        line = torch.arange(n, dtype=torch.float64)
+        line = torch.arange(n, dtype=torch.float64) / 7  # no round numbers
         got = answer(line.clone(), n_rows)
-        if not close(got, [float(i * (n // n_rows) + j) for j in range(n // n_rows) for i in range(n_rows)]):
+        if not close(got, [float(i * (n // n_rows) + j) / 7 for j in range(n // n_rows) for i in range(n_rows)]):
             return (
-                f"Right for 6 numbers in 2 rows. For 0 to {n - 1} in {n_rows} row(s) you return {_rounded(got)}. "
-                "Is a length fixed that should come from n_rows?"
+                f"Right for 6 numbers in 2 rows. For {n} numbers in {n_rows} row(s) you return {_rounded(got)}. "
+                "Is a length fixed that should come from n_rows, or a number rounded?"
             )
     every_other = torch.arange(12, dtype=torch.float64)[::2]  # not contiguous
     try:
@@ -142,7 +142,7 @@ def linear_map(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str | None
         return f"{came} By hand the first token, [1, 0], gives [1·1 + 0·2 + 10, 1·3 + 0·5 + 20] = [11, 23]."
 
     W = torch.tensor([[1.0, -1.0, 2.0], [0.5, 3.0, -2.0]], dtype=torch.float64)
-    many = torch.arange(24, dtype=torch.float64).view(2, 4, 3)
+    many = torch.arange(24, dtype=torch.float64).view(2, 4, 3) / 7
     for x in (many[0], many[0, 1], many):
         shape = tuple(x.shape)
         try:
@@ -247,11 +247,11 @@ def fit_line(answer: Callable[[list[float], list[float], int, float], tuple[floa
     for hint, mistake in mistakes.items():
         if close(got, mistake, 1e-4):
             return f"{came} {hint}"
-    if not close(got, right, 1e-4):
+    if not close(got, right, 1e-6):
         return f"{came} After one step w = 2.3 and b = 0.425: the slopes at the start are -46 and -8.5. Print yours."
     for xs, ys, steps, rate in (([3.0], [2.0], 2, 0.01), ([1.0, -2.0], [0.5, 4.0], 20, 0.1), (x, y, 0, 0.1)):
         got = _one_tensor(answer(list(xs), list(ys), steps, rate))
-        if not close(got, descend(xs, ys, steps, rate), 1e-4):
+        if not close(got, descend(xs, ys, steps, rate), 1e-6):
             return (
                 f"Right for four points. For x = {xs}, y = {ys}, {steps} steps at a rate of {rate} you return "
                 f"{_rounded(got)}. Is a number fixed, or does your loop stop too early?"
