@@ -13,6 +13,7 @@ from minigpt.config import (
     GPTConfig,
     InputError,
     TrainConfig,
+    fit_vocabulary,
     model_config_from_json,
     nearest,
     preset,
@@ -45,6 +46,31 @@ def test_every_problem_of_a_model_is_reported_at_once() -> None:
         "dropout is 1.0",
     ):
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"n_layers": True}, "n_layers is True; it must be a whole number"),  # as JSON's true, which Python counts as 1
+        ({"n_layers": 10**9}, "n_layers is 1000000000; it must be at most 1000"),
+        ({"bias": 1}, "bias is 1; it must be true or false"),
+        ({"tie_embeddings": "no"}, "tie_embeddings is 'no'; it must be true or false"),
+        ({"pad_vocab": 0}, "pad_vocab is 0; it must be at least 1"),
+    ],
+)
+def test_a_damaged_file_names_no_model(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        GPTConfig(**fields)
+
+
+def test_a_vocabulary_is_padded_to_a_multiple_and_fits_a_smaller_tokenizer() -> None:
+    assert GPTConfig(pad_vocab=64).padded_vocab_size == 50304, "as nanoGPT pads GPT-2's"
+    assert GPTConfig(vocab_size=64, pad_vocab=64).padded_vocab_size == 64 and GPTConfig().padded_vocab_size == 50257
+    fitted = fit_vocabulary(GPTConfig(vocab_size=2112), 1861)
+    assert (fitted.vocab_size, fitted.padded_vocab_size) == (1861, 2112)
+    assert fit_vocabulary(fitted, 1861) == fitted and fit_vocabulary(GPTConfig(), 50257) == GPTConfig()
+    with pytest.raises(InputError, match="the tokenizer has 2113 tokens, but the model's vocab_size is 2112"):
+        fit_vocabulary(fitted, 2113)
 
 
 def test_positions_are_learned_or_rotated() -> None:
