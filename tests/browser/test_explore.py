@@ -273,6 +273,7 @@ def test_in_a_notebook_saved_and_opened_the_next_day_it_shows_what_it_showed(pag
     def holds_it(notebook: nbformat.NotebookNode) -> bool:
         return "Hana saw that Ken" in str(notebook.metadata.get("widgets", {}).get(state))
 
+    page.locator(".jp-InputArea-prompt").first.click()  # out of the text field, which keeps its keys to itself
     shown.notebook.saved_when(holds_it, 60)
     lab.open(page, "try_explore")  # with a new kernel, in which nothing has run
     expect(page.locator(".jp-InputArea-prompt").first).to_have_text(re.compile(r"\[\d+\]:"))  # as it was saved
