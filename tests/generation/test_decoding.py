@@ -85,7 +85,7 @@ VARIED: dict[str, list[Any]] = {
     "tie_embeddings": [True, False],
     "positions": list(get_args(Positions)),
 }
-SIZES = {"vocab_size", "context_length", "n_layers", "d_model", "dropout"}
+SIZES = {"vocab_size", "context_length", "n_layers", "d_model", "dropout", "pad_vocab"}
 
 
 def test_a_new_field_of_the_config_has_its_place_below():
