@@ -1,7 +1,7 @@
 """Lesson 3 in the GPT: from the text to the vectors that the first block reads.
 
 Alt text: The GPT in grey with text and embeddings in colour; below, five tokens of a story: each id fetches a row of
-the token table, each place a row of the position table, and their sum goes into the first block.
+the token table, each position a row of the position table, and their sum goes into the first block.
 
 Each strip shows the first numbers of a vector in the bundled model: the darker, the larger.
 """
@@ -40,7 +40,7 @@ def draw() -> Figure:
         arrow(axes, (x, 3.4), (x, 3.62))
         strip(axes, x, 3.75, token_rows[column], GREEN)
         write(axes, x - 0.62, 4.3, "+", size=11)
-        write(axes, x, 4.53, f"place {column}", size=7.5)
+        write(axes, x, 4.53, f"position {column}", size=7.5)
         strip(axes, x, 4.3, position_rows[column], PURPLE)
         write(axes, x - 0.62, 4.85, "=", size=11)
         strip(axes, x, 4.85, token_rows[column] + position_rows[column], BLUE)

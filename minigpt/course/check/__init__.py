@@ -19,7 +19,7 @@ from minigpt.course.check.many_gpus import bytes_per_gpu, gather_step, loss_for_
 from minigpt.course.check.multi_head_attention import causal_mask, join_heads, leaks, split_heads
 from minigpt.course.check.next_token_game import bigram_probabilities, draw, perplexity_of
 from minigpt.course.check.start_here import mean
-from minigpt.course.check.tokenization import chat_prompt, encode_word, group_digits, merge
+from minigpt.course.check.tokenization import chat_prompt, encode_word, group_digits, merge, train_bpe
 from minigpt.course.check.torch_and_slopes import by_columns, fit_line, linear_map, row_shares, softplus_slope
 from minigpt.course.check.training_on_a_cpu import clip, inputs_and_targets, warmup_stable_decay
 from minigpt.course.check.training_on_a_gpu import intensity, mfu, next_scale, to_bfloat16

@@ -264,9 +264,15 @@ def in_plain_python(table: Tensor, row: int, k: int) -> list[int]:
     return sorted((i for i in range(len(rows)) if i != row), key=cosine, reverse=True)[:k]
 
 
-def a_tensor_of_rows(table: Tensor, row: int, k: int) -> Tensor:
+def first_of_the_best_left_out(table: Tensor, row: int, k: int) -> Tensor:
     directions = F.normalize(table, dim=1)
     return (directions @ directions[row]).topk(k + 1).indices[1:]
+
+
+def by_a_mask(table: Tensor, row: int, k: int) -> list[int]:
+    cosine = F.cosine_similarity(table, table[row], dim=1)
+    others = [i for i in range(len(table)) if i != row]
+    return torch.tensor(others)[cosine[others].argsort(descending=True)[:k]].tolist()
 
 
 def with_itself(table: Tensor, row: int, k: int) -> list[int]:
@@ -373,6 +379,63 @@ def all_of_topk(table: Tensor, row: int, k: int) -> tuple[Tensor, Tensor]:
     return cosine.topk(k)
 
 
+def padded_always(rows: Rows, end: int) -> tuple[Rows, Rows]:
+    length = max(3, longest(rows) - 1)
+    return filled([row[:-1] for row in rows], end, length), filled([row[1:] for row in rows], IGNORE, length)
+
+
+def ten_positions(ids: Tensor, upstream: Tensor, vocab_size: int) -> Tensor:
+    return by_one_hot(ids[:10], upstream[:10], vocab_size)
+
+
+def upstream_in_place(ids: Tensor, upstream: Tensor, vocab_size: int) -> Tensor:
+    gradient = by_one_hot(ids, upstream, vocab_size)
+    upstream *= 0
+    return gradient
+
+
+def no_text_no_rows(ids: Tensor, upstream: Tensor, vocab_size: int) -> Tensor:
+    return by_one_hot(ids, upstream, vocab_size) if len(ids) else upstream
+
+
+def turned_by(vector: list[float], angles: list[float]) -> list[float]:
+    result: list[float] = []
+    for s, c, a in zip(vector[::2], vector[1::2], angles, strict=True):
+        result += [s * math.cos(a) + c * math.sin(a), c * math.cos(a) - s * math.sin(a)]
+    return result
+
+
+def in_degrees(vector: list[float], k: int) -> list[float]:
+    return turned_by(vector, [math.radians(k / 10000 ** (i / len(vector))) for i in range(0, len(vector), 2)])
+
+
+def out_of_radians(vector: list[float], k: int) -> list[float]:
+    return turned_by(vector, [math.degrees(k / 10000 ** (i / len(vector))) for i in range(0, len(vector), 2)])
+
+
+def rounded(vector: list[float], k: int) -> list[float]:
+    return [round(number, 3) for number in by_complex_numbers(vector, k)]
+
+
+def turns_in_place(vector: list[float], k: int) -> list[float]:
+    vector[:] = by_complex_numbers(vector, k)
+    return vector
+
+
+def every_twin_left_out(table: Tensor, row: int, k: int) -> list[int]:
+    cosine = F.cosine_similarity(table, table[row], dim=1)
+    cosine[cosine > 1 - 1e-9] = -math.inf
+    return cosine.topk(k).indices.tolist()
+
+
+def centred_first(table: Tensor, row: int, k: int) -> list[int]:
+    return through_cosine_similarity(table - table.mean(dim=0), row, k)
+
+
+def two_numbers_only(table: Tensor, row: int, k: int) -> list[int]:
+    return through_cosine_similarity(table[:, :2], row, k)
+
+
 ANSWERS = {
     "pack": Answers(
         right=[pack_in_torch, pack_by_columns],
@@ -393,6 +456,7 @@ ANSWERS = {
             targets_first: "in the other order",
             pair_by_pair: "a pair for each row",
             filled_before_cut: "Has the embedding table a row -100?",
+            padded_always: "where nothing is to be padded",
         },
     ),
     "embedding_gradient": Answers(
@@ -401,19 +465,22 @@ ANSWERS = {
             indices_with_plus: "only its last gradient is left",
             first_place_only: "only its first gradient counts",
             mean_over_the_places: "the mean of its two gradients",
-            divided_by_the_length: "the number of places",
+            divided_by_the_length: "the number of positions",
             counted: "how often the token comes",
             transposed: "2 rows and 5 columns",
             rows_read_only: "only the rows that were read",
-            row_for_each_place: "a row for each place of the text",
-            in_order_of_appearance: "Row by row: which places read it?",
+            row_for_each_place: "a row for each position of the text",
+            in_order_of_appearance: "Row by row: which positions read it?",
             at_most_twice: "For the ids [1, 1, 1]",
+            ten_positions: "For 50 ids below 7",
+            upstream_in_place: "the ids or gradients that came in have changed",
+            no_text_no_rows: "no tokens nothing was read",
         },
     ),
     "moved_on": Answers(
         right=[by_complex_numbers, by_reading_each_clock, by_a_matrix],
         wrong={
-            turns_back: "you come to place 3",
+            turns_back: "you come to position 3",
             one_speed_for_all: "every hand turns by 2 radians",
             half_the_exponent: "i or 2i?",
             adds_the_step: "Is sin(a + b) = sin a + sin b?",
@@ -423,12 +490,16 @@ ANSWERS = {
             stays: "nothing moves",
             minus_forgotten: "Write out sin(θ + 2)",
             sines_only: "you return 3 numbers",
-            place_from_the_first_clock: "Right for place 5 and k = 2",
+            place_from_the_first_clock: "Right for position 5 and k = 2",
             column_for_pair: "the first pair is right and another is not",
+            in_degrees: "the hands hardly move",
+            out_of_radians: "the hands race",
+            rounded: "Where do you round?",
+            turns_in_place: "the vector that came in has changed",
         },
     ),
     "nearest": Answers(
-        right=[through_cosine_similarity, in_plain_python, a_tensor_of_rows],
+        right=[through_cosine_similarity, in_plain_python, by_a_mask],
         wrong={
             with_itself: "The nearest to row 0 is row 0 itself",
             dot_product: "wins by its length",
@@ -444,6 +515,10 @@ ANSWERS = {
             changes_the_table: "Can you work on a copy?",
             row_taken_out_first: "You took row 0 out",
             all_of_topk: "all that topk gives",
+            first_of_the_best_left_out: "How do you tell which one?",
+            every_twin_left_out: "and another that counts",
+            centred_first: "You shift the rows first",
+            two_numbers_only: "For 20 rows of five numbers",
         },
     ),
 }

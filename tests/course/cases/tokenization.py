@@ -1,14 +1,15 @@
 """Answers to the exercises of lesson 2."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import regex
 
-from minigpt.text.bpe import Pair
+from minigpt.text.bpe import Pair, learn_merges, pre_tokenize
 from minigpt.text.bpe import merge as merged
-from minigpt.text.tokenizer import BPETokenizer
+from minigpt.text.tokenizer import BPETokenizer, split_special
 from tests.course.cases import Answers
 
 
@@ -368,6 +369,285 @@ def one_string(digits: str) -> str:
     return f"{int(digits):,}"
 
 
+def by_identity(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
+    left, right = int(str(pair[0])), int(str(pair[1]))
+    small = all(-5 <= i <= 256 for i in pair)
+    return merged(ids, (left, right), new_id) if small else list(ids)  # what `is` does
+
+
+def by_code_points(word: bytes, merges: Merges) -> list[int]:
+    try:
+        ids = list(map(ord, word.decode()))
+    except UnicodeDecodeError:
+        ids = list(word)
+    for pair, new_id in sorted(merges.items(), key=lambda item: item[1]):
+        ids = merged(ids, pair, new_id)
+    return ids
+
+
+def eats_the_merges(word: bytes, merges: dict[Pair, int]) -> list[int]:
+    ids = list(word)
+    while merges:
+        pair = min(merges, key=merges.__getitem__)
+        ids = merged(ids, pair, merges.pop(pair))
+    return ids
+
+
+def in_the_order_of_the_dictionary(word: bytes, merges: Merges) -> list[int]:
+    ids = list(word)
+    for pair, new_id in merges.items():
+        ids = merged(ids, pair, new_id)
+    return ids
+
+
+def rules_alone_guarded(chat: BPETokenizer, rules: str, message: str) -> list[int]:
+    first, second, third = (chat.special_tokens[name] for name in ("<|rules|>", "<|user|>", "<|end|>"))
+    heard: list[int] = []
+    for i, part in enumerate(message.split("<|rules|>")):
+        heard += (chat.encode("<|rules|>") if i else []) + chat.encode(part, allow_special=True)
+    return [first, *chat.encode(rules), second, *heard, third]
+
+
+def end_alone_guarded_in_the_rules(chat: BPETokenizer, rules: str, message: str) -> list[int]:
+    first, second, third = (chat.special_tokens[name] for name in ("<|rules|>", "<|user|>", "<|end|>"))
+    said: list[int] = []
+    for i, part in enumerate(rules.split("<|end|>")):
+        said += (chat.encode("<|end|>") if i else []) + chat.encode(part, allow_special=True)
+    return [first, *said, second, *chat.encode(message), third]
+
+
+def ids_by_their_order(chat: BPETokenizer, rules: str, message: str) -> list[int]:
+    first, second, third = list(chat.special_tokens.values())[:3]
+    return [first, *chat.encode(rules), second, *chat.encode(message), third]
+
+
+def four_groups_at_most(digits: str) -> list[str]:
+    return from_the_end(digits)[-4:]
+
+
+def learned(
+    texts: Iterable[str],
+    vocab_size: int,
+    special: Sequence[str],
+    *,
+    cut: Callable[[str, Sequence[str]], list[str]] = lambda text, special: split_special(text, special)[::2],
+    words_of: Callable[[str], list[str]] = pre_tokenize,
+    ids_of: Callable[[str], list[int]] = lambda word: list(word.encode()),
+    pairs_in: Callable[[list[int]], Iterable[Pair]] = pairwise,
+    choose: Callable[[Counter[Pair], list[bytes]], Pair] = lambda counts, _: min(counts, key=lambda p: (-counts[p], p)),
+    join: Callable[[list[int], Pair, int], list[int]] = merged,
+    weigh: bool = True,
+    least: int = 1,
+    room: Callable[[int, Sequence[str]], int] = lambda vocab_size, special: vocab_size - 256 - len(special),
+) -> list[Pair]:
+    """A right trainer, each part of which can be exchanged for a mistake."""
+    word_counts = Counter(word for text in texts for part in cut(text, special) for word in words_of(part))
+    words = [ids_of(word) for word in word_counts]
+    tokens = [bytes([byte]) for byte in range(256)]
+    merges: list[Pair] = []
+    for new_id in range(256, 256 + room(vocab_size, special)):
+        counts: Counter[Pair] = Counter()
+        for ids, count in zip(words, word_counts.values(), strict=True):
+            for pair in pairs_in(ids):
+                counts[pair] += count if weigh else 1
+        if not counts or max(counts.values()) < least:
+            break
+        left, right = pair = choose(counts, tokens)
+        merges.append(pair)
+        tokens.append(tokens[left % 256] + tokens[right % 256])
+        words = [join(ids, pair, new_id) for ids in words]
+    return merges
+
+
+def trained_by_the_package(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return list(BPETokenizer.train(texts, vocab_size, special_tokens).merges)
+
+
+def trained_with_a_heap(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[list[int]]:
+    parts = [part for text in texts for part in split_special(text, special_tokens)[::2]]
+    word_counts = Counter(word for part in parts for word in pre_tokenize(part))
+    return [[*pair] for pair in learn_merges(word_counts, vocab_size - 256 - len(special_tokens))]
+
+
+def trained_slowly(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> dict[Pair, int]:
+    return {pair: 256 + i for i, pair in enumerate(learned(texts, vocab_size, special_tokens))}
+
+
+def each_word_counts_once(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, weigh=False)
+
+
+def counts_what_can_be_merged(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    def apart(ids: list[int]) -> list[Pair]:
+        found: list[tuple[int, Pair]] = []
+        for i, pair in enumerate(pairwise(ids)):
+            if not found or found[-1] != (i - 1, pair):
+                found.append((i, pair))
+        return [pair for _, pair in found]
+
+    return learned(texts, vocab_size, special_tokens, pairs_in=apart)
+
+
+def first_pair_wins(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, choose=lambda counts, _: counts.most_common(1)[0][0])
+
+
+def largest_pair_wins(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(
+        texts, vocab_size, special_tokens, choose=lambda counts, _: max((n, p) for p, n in counts.items())[1]
+    )
+
+
+def first_id_decides(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    def choose(counts: Counter[Pair], _: list[bytes]) -> Pair:
+        return min(counts, key=lambda pair: (-counts[pair], pair[0]))
+
+    return learned(texts, vocab_size, special_tokens, choose=choose)
+
+
+def letters_decide(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    def choose(counts: Counter[Pair], tokens: list[bytes]) -> Pair:
+        return min(counts, key=lambda pair: (-counts[pair], tokens[pair[0]], tokens[pair[1]]))
+
+    return learned(texts, vocab_size, special_tokens, choose=choose)
+
+
+def rarest_wins(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(
+        texts, vocab_size, special_tokens, choose=lambda counts, _: min((n, p) for p, n in counts.items())[1]
+    )
+
+
+def twice_at_least(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, least=2)
+
+
+def code_points(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, ids_of=lambda word: list(map(ord, word)))
+
+
+def trained_from_the_right(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, join=from_the_right)
+
+
+def middle_used_twice(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    def join(ids: list[int], pair: Pair, new_id: int) -> list[int]:
+        at = [(ids[i], ids[i + 1]) == pair for i in range(len(ids) - 1)]
+        return [new_id if here else i for i, here in zip(ids, at, strict=False)] + ([] if at and at[-1] else ids[-1:])
+
+    return learned(texts, vocab_size, special_tokens, join=join)
+
+
+def nothing_is_merged(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, join=lambda ids, pair, new_id: ids)
+
+
+def first_place_in_a_word(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, join=first_occurrence_only)
+
+
+def last_id_lost(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, join=stops_before_the_last)
+
+
+def one_long_word(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, words_of=lambda part: [part])
+
+
+def words_without_spaces(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, words_of=str.split)
+
+
+def another_pattern(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(
+        texts, vocab_size, special_tokens, words_of=lambda part: regex.findall(r" ?\w+| ?[^\w\s]+|\s+", part)
+    )
+
+
+def texts_glued(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(["".join(texts)], vocab_size, special_tokens)
+
+
+def special_tokens_not_counted(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, room=lambda vocab_size, special: vocab_size - 256)
+
+
+def one_merge_at_least(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    room = max(1, vocab_size - 256 - len(special_tokens))
+    return learned(texts, vocab_size, special_tokens, room=lambda vocab_size, special: room)
+
+
+def special_tokens_learned(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, cut=lambda text, special: [text])
+
+
+def special_tokens_removed(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    def cut(text: str, special: Sequence[str]) -> list[str]:
+        for name in special:
+            text = text.replace(name, "")
+        return [text]
+
+    return learned(texts, vocab_size, special_tokens, cut=cut)
+
+
+def name_as_a_pattern(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    def cut(text: str, special: Sequence[str]) -> list[str]:
+        return regex.split("|".join(special), text) if special else [text]
+
+    return learned(texts, vocab_size, special_tokens, cut=cut)
+
+
+def first_name_only(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, cut=lambda text, special: split_special(text, special[:1])[::2])
+
+
+def always_its_own_name(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(
+        texts, vocab_size, special_tokens, cut=lambda text, special: split_special(text, {*special, "<|end|>"})[::2]
+    )
+
+
+def split_at_nothing(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    def cut(text: str, special: Sequence[str]) -> list[str]:
+        return [part for part in regex.split("|".join(map(regex.escape, special)), text) if part is not None]
+
+    return learned(texts, vocab_size, special_tokens, cut=cut)
+
+
+def never_ends_early(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens, least=-1) if texts != ["ab"] else [min(dict[Pair, int]())]
+
+
+def nothing_from_no_text(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts or ["ab"], vocab_size, special_tokens)
+
+
+def eats_the_texts(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    merges = learned(texts, vocab_size, special_tokens)
+    texts.clear()
+    return merges
+
+
+def at_most_thirty(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    return learned(texts, vocab_size, special_tokens)[:30]
+
+
+def counts_up_to_nine(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[Pair]:
+    def choose(counts: Counter[Pair], _: list[bytes]) -> Pair:
+        return min(counts, key=lambda pair: (-min(counts[pair], 9), pair))
+
+    return learned(texts, vocab_size, special_tokens, choose=choose)
+
+
+def pairs_of_bytes(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    tokenizer = BPETokenizer.train(texts, vocab_size, special_tokens)
+    return [(tokenizer.token_bytes(left), tokenizer.token_bytes(right)) for left, right in tokenizer.merges]
+
+
+def new_ids(texts: list[str], vocab_size: int, special_tokens: Sequence[str]) -> list[int]:
+    return list(BPETokenizer.train(texts, vocab_size, special_tokens).merges.values())
+
+
 ANSWERS = {
     "merge": Answers(
         right=[by_looking_back, by_iterator, recursively],
@@ -384,6 +664,7 @@ ANSWERS = {
             in_place: "changed the list that it was given",
             pair_removed: "nothing stands in its place",
             strings: "These are strings",
+            by_identity: "`is` or `==`?",
         },
     ),
     "encode_word": Answers(
@@ -399,6 +680,9 @@ ANSWERS = {
             merges_until_error: "KeyError",
             no_empty_word: "ValueError",
             tokens_and_no_ids: "Ids are numbers",
+            by_code_points: "its code point",
+            in_the_order_of_the_dictionary: "second in the dictionary",
+            eats_the_merges: "changed the merges",
         },
     ),
     "chat_prompt": Answers(
@@ -415,6 +699,9 @@ ANSWERS = {
             stripped: "Do both arrive with every space?",
             end_after_each: "On paper: <|rules|>, the rules",
             lists_in_a_list: "There are lists in your list",
+            rules_alone_guarded: "forges a <|user|>",
+            end_alone_guarded_in_the_rules: "Rules that quote «no<|rules|>»",
+            ids_by_their_order: "by their names?",
         },
     ),
     "group_digits": Answers(
@@ -431,6 +718,45 @@ ANSWERS = {
             numbers: "A group is a piece of text",
             minus_zero: "In Python -0 is 0",
             one_string: "What cuts it at the commas?",
+            four_groups_at_most: "9999999999999",
+        },
+    ),
+    "train_bpe": Answers(
+        right=[trained_by_the_package, trained_with_a_heap, trained_slowly],
+        wrong={
+            each_word_counts_once: "Does each word count as often as it occurs?",
+            counts_what_can_be_merged: "Do you count only what can be merged?",
+            first_pair_wins: "you took the first that came",
+            largest_pair_wins: "you took the largest ids",
+            first_id_decides: "Then the second id decides",
+            letters_decide: "Letters or ids",
+            rarest_wins: "b, a occurs once",
+            twice_at_least: "Does a pair have to occur twice?",
+            code_points: "233 is the code point",
+            trained_from_the_right: "From which side do you merge?",
+            middle_used_twice: "can be used once only",
+            nothing_is_merged: "After the first merge aaa is 256, 97",
+            first_place_in_a_word: "You learned one pair twice",
+            last_id_lost: "an a is left. Where did it go?",
+            one_long_word: "is a pair left that lies within a word?",
+            words_without_spaces: "Where is the space?",
+            another_pattern: "Which words does GPT2_PATTERN make of it?",
+            texts_glued: "These are two texts",
+            special_tokens_not_counted: "and how many merges?",
+            one_merge_at_least: "257 already",
+            special_tokens_learned: "nothing is learned from it",
+            special_tokens_removed: "Are b and c neighbours now?",
+            name_as_a_pattern: "What does | mean",
+            first_name_only: "Do you cut at both?",
+            always_its_own_name: "is not named as special",
+            split_at_nothing: "when there are no special tokens?",
+            never_ends_early: "learning ends early",
+            nothing_from_no_text: "Nothing can be learned from that",
+            eats_the_texts: "the lists that came in have changed",
+            at_most_thirty: "and you stop before it",
+            counts_up_to_nine: "In twenty stories merge 0 is",
+            pairs_of_bytes: "the id of a byte is its number",
+            new_ids: "Asked is a list of pairs",
         },
     ),
 }
