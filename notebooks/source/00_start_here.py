@@ -38,7 +38,7 @@ start_lesson()
 # minute; in lesson 10, which trains a model, some minutes.
 #
 # You may change any code and run it again. Your changes are saved into the page itself, answers included. If you would like
-# to keep the page as it was, make a copy first: in the list of files on the left, right-click it and choose **Duplicate**.
+# to keep the page as it was, make a copy first: in the list of files on the left, right-click it and choose *Duplicate*.
 #
 # To have one page back as we made it, type in a terminal, in the folder of the course,
 # `git restore notebooks/04_attention_by_hand.ipynb` (here for lesson 4). **This deletes what you wrote on that page, without
@@ -72,7 +72,7 @@ _ = doctor()
 # 1. Run both cells as they are. The check says ○, *not attempted yet*.
 # 2. In place of the line `raise NotImplementedError("your turn")` write `return sum(values)`. Run both cells again. The
 #    check says ✗, and what it saw.
-# 3. Mend it, and run both cells once more, until you see ✓.
+# 3. Correct it, and run both cells once more, until you see ✓.
 #
 # ### Exercise 1 · the mean of a list (★☆☆, 2 min)
 #

@@ -251,7 +251,7 @@ print(textwrap.fill(bigram_story, 88))
 # cannot know who the story is about, because that stands more than one token back. Our checker agrees:
 
 # %%
-print(stories.verify(bigram_story).problem)
+print(textwrap.fill(str(stories.verify(bigram_story).problem), 88))
 
 # %% [markdown]
 # ### Exercise 2 · draw from a distribution (★★☆, 10 min)
@@ -366,7 +366,7 @@ Tables = tuple[Counter[Context], Counter[Context]]
 
 
 def count_runs(texts: list[list[int]], longest: int) -> Tables:
-    """How often each context of 0 to `longest` tokens occurs with the next token, and in all."""
+    """How often each context of 0 to `longest` tokens and the token after it occur."""
     runs, contexts = Counter[Context](), Counter[Context]()
     for ids in texts:
         for i in range(1, len(ids)):  # the first START is given, not guessed
@@ -567,16 +567,10 @@ explore(model, tokenizer, so_far, layer=3, head=1)
 
 # %%
 seen = look_inside(model, [START, *unseen_ids[:name_again]])
-guesses = [
-    tokenizer.decode([int(token)])
-    for token in logit_lens(model, seen.stream[:, -1]).argmax(dim=-1)
-]
-print(
-    [
-        f"{part}:{guess}"
-        for part, guess in zip(part_names(model.config.n_layers), guesses, strict=True)
-    ]
-)
+best_at_end = logit_lens(model, seen.stream[:, -1]).argmax(dim=-1).tolist()
+guesses = [tokenizer.decode([token]) for token in best_at_end]
+for part, guess in zip(part_names(model.config.n_layers), guesses, strict=True):
+    print(f"{part:<15} {guess}")
 assert [guess == f" {helper}" for guess in guesses] == [False] * 5 + [True] * 2
 
 arc_end = int(
@@ -608,7 +602,7 @@ pip_text = "Pip lost his kite in Timbuktu."
 pip_ids = tokenizer.encode(pip_text)
 with torch.inference_mode():
     pip_logits = model(torch.tensor([pip_ids]))  # (1, T, vocab_size)
-print("tokens:", [tokenizer.decode([i]) for i in pip_ids])
+print("tokens:", *(tokenizer.decode([i]) for i in pip_ids), sep=" | ")
 print(
     "scores:",
     tuple(pip_logits.shape),

@@ -27,7 +27,7 @@ import textwrap
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import regex
 import tiktoken
@@ -80,19 +80,12 @@ for tokens in GPT2_RECORD.values():
 
 # %% [markdown]
 # After a space, *strawberry* is the number 41236. Nothing in this number says that there are three r in it. The same word at the
-# beginning of a text is three other numbers, and in capitals it is four more. They have nothing in common:
-
-# %%
-spellings = [set(tokens.values()) for tokens in list(GPT2_RECORD.values())[:4]]
-shared = [a & b for a, b in combinations(spellings, 2) if a & b]
-print("ids that any two of them share:", shared)
-assert sum(map(len, spellings)) == len(set.union(*spellings))
-
-# %% [markdown]
+# beginning of a text is three other numbers, and in capitals it is four more. They have nothing in common.
+#
 # The sum fares no better. Five digits are cut once as 2 + 3, once as 3 + 2, once as 1 + 2 + 2. Try to add columns when you cannot
 # see where they are.
 #
-# Who would do that to a text, and why? The way to an answer is to look for something better, and to see what it costs.
+# Who would do that to a text? Let us look for something better, and see what it costs.
 
 # %% [markdown]
 # ## Characters, code points, bytes
@@ -128,7 +121,7 @@ assert "\u00e9" != "e\u0301"  # they look the same
 # | U+0800 to U+FFFF | `1110xxxx 10xxxxxx 10xxxxxx` |
 # | U+10000 to U+10FFFF | `11110xxx 10xxxxxx 10xxxxxx 10xxxxxx` |
 #
-# Work 商 yourself before you read on. It is U+5546, in binary 0101 0101 0100 0110, and so needs three bytes. They get the first 4,
+# Encode 商 by hand before you read on. It is U+5546, in binary 0101 0101 0100 0110, and so needs three bytes. They get the first 4,
 # the next 6 and the last 6 bits.
 
 # %%
@@ -165,7 +158,7 @@ def is_text(data: bytes) -> bool:
 
 
 alone = [byte for byte in range(256) if is_text(bytes([byte]))]
-# UTF-16 needs 2,048 code points for itself. They are no characters, and UTF-8 refuses them.
+# UTF-16 needs 2,048 code points for itself. UTF-8 refuses them.
 everything = "".join(chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000)
 used = set(everything.encode())
 print(f"bytes that are a character: {len(alone)}, from {alone[0]} to {alone[-1]}")
@@ -274,13 +267,12 @@ print(sorted((tuple(pair.encode()), pair) for pair in ("ab", "br", "ra")))
 show_pairs(["ab", "r", "a", "c", "a", "d", "ab", "r", "a", "s"])  # ab is 256
 
 # %% [markdown]
-# *a+b* and *b+r* are gone, and *ab+r* has come. Which pair is next? Work it yourself before you read on: write down the ids of the
+# *a+b* and *b+r* are gone, and *ab+r* has come. Which pair is next? Work it out before you read on: write down the ids of the
 # pairs that occur twice.
 #
 # *ab+r* is (256, 114) and *r+a* is (114, 97). The second is smaller, so *ra* becomes 257.
 
 # %%
-assert min((256, ord("r")), (ord("r"), ord("a"))) == (114, 97)
 show_pairs(["ab", "ra", "c", "a", "d", "ab", "ra", "s"])  # ra is 257
 
 # %% [markdown]
@@ -391,17 +383,12 @@ assert by_loop == [(97, 98), (114, 97), (256, 257)]  # as by hand
 # %% [markdown]
 # How much does the tie-break matter? Let the *largest* ids win instead.
 
-
 # %%
-def largest_ids_win(counts: dict[Pair, int]) -> Pair:
-    """The most frequent pair; among equally frequent ones that with the largest ids."""
-    return max(counts, key=lambda pair: (counts[pair], pair))
-
-
-print("smallest ids win:", token_bytes(learn_slowly({magic: 1}, 3))[256:])
-print(
-    "largest ids win: ", token_bytes(learn_slowly({magic: 1}, 3, largest_ids_win))[256:]
+by_largest = learn_slowly(
+    {magic: 1}, 3, choose=lambda counts: max(counts, key=lambda p: (counts[p], p))
 )
+print("smallest ids win:", token_bytes(by_loop)[256:])
+print("largest ids win: ", token_bytes(by_largest)[256:])
 
 # %% [markdown]
 # The same text, the same counts, and another vocabulary: *bra* instead of *ab*. Neither is wrong. But a model that was trained with the one
@@ -421,12 +408,9 @@ longest = sorted(across, key=len)[-6:]
 print(
     textwrap.fill(f"{len(across)} of {len(learned)} tokens; the longest: {longest}", 88)
 )
-several = [token for token in learned if token.strip() == "was"]
-print("three letters, several tokens:", several)
 
 # %% [markdown]
-# Set phrases take a number each, and one word takes several, by what stands beside it. Radford et al. (2019, section 2.2) saw *dog.*,
-# *dog!* and *dog?* as three tokens. Their remedy: **cut the text into words first, and never merge over a word's end**. This is
+# Set phrases take a number each. Radford et al. (2019, section 2.2) saw *dog.*, *dog!* and *dog?* as three tokens. Their remedy: **cut the text into words first, and never merge over a word's end**. This is
 # **pre-tokenization**, and GPT-2 does it with one regular expression. Here it is, taken apart. The alternatives are tried in
 # this order at each place in the text.
 
@@ -523,10 +507,10 @@ print(f"and {len(changed)} of {len(old_counts)} counts")
 # %% [markdown]
 # Nearly everything stays as it was. Three notes save the work:
 #
-# 1. **Keep the counts**, and correct those beside a merge. Where *a b* becomes *ab* in *x a b y*, the pairs *x a* and *b y* lose
+# 1. *Keep the counts*, and correct those beside a merge. Where *a b* becomes *ab* in *x a b y*, the pairs *x a* and *b y* lose
 #    one, and *x ab* and *ab y* gain one.
-# 2. **Note which words hold which pair**, so that only they are visited.
-# 3. **Find the most frequent pair with a heap**, a list in which the smallest entry is always at the front. It holds
+# 2. *Note which words hold which pair*, so that only they are visited.
+# 3. *Find the most frequent pair with a heap*, a list in which the smallest entry is always at the front. It holds
 #    (−count, pair), so the smallest entry is the most frequent pair, and among ties the smallest ids. An entry may be out of date, but
 #    only too high: when it comes to the front with a wrong count, it goes back with the right one.
 #
@@ -692,7 +676,7 @@ print(ids)
 assert ids == tokenizer.encode_plain(mia) == tokenizer.encode(mia)
 
 # %% [markdown]
-# **Decoding** is easier: join the bytes of all tokens, then read them as UTF-8.
+# Decoding is easier: join the bytes of all tokens, then read them as UTF-8.
 
 # %%
 all_tokens = token_bytes(list(tokenizer.merges))
@@ -719,7 +703,6 @@ print(tokenizer.decode(half))
 # We count in our own vocabulary, where it is easy to know what a word is: what the stories have between two cuts.
 
 # %%
-assert 256 + 50_000 + 1 == 50_257
 as_text = [tokenizer.decode([i]) for i in range(256, 256 + len(tokenizer.merges))]
 whole_words = [token for token in as_text if token in word_counts]
 steps = [token for token in as_text if token not in word_counts]
@@ -778,8 +761,7 @@ assert naive.count(rule) == 2
 # house's. The remedy: **put special tokens in by their ids, and encode what people type as ordinary text.**
 #
 # That makes the borders safe, and no more. «Ignore the rules above», in plain words, is ordinary text, and a model may still obey
-# it. Such **prompt injection** is a weakness of the model; no tokenizer can cure it. (A database is better off: there, the
-# same remedy settles the matter, because a database never takes data for orders.)
+# it. Such **prompt injection** is a weakness of the model; no tokenizer can cure it.
 #
 # ### Exercise 3 · borders that cannot be forged (★★☆, 5 min)
 #
@@ -808,21 +790,20 @@ check.chat_prompt(chat_prompt)
 # %% [markdown]
 # ## From an empty cell
 #
-# You have seen every part of a trainer. Now write the whole, in about thirty lines, with as many functions of your own inside
-# as you like. From the package take nothing but `GPT2_PATTERN`.
+# You have seen every part of a trainer. Now write the whole, in about thirty lines. From the package take only `GPT2_PATTERN`.
 #
 # ### Exercise 4 · your own trainer (★★★, 25 min)
 #
 # From texts, a vocabulary size and the names of special tokens to the list of merges, in the order learned:
 #
-# 1. **Special tokens are borders.** Cut the texts there, and learn nothing from the names themselves. (`regex.split` cuts,
+# 1. Special tokens are borders. Cut the texts there, and learn nothing from the names themselves. (`regex.split` cuts,
 #    `regex.escape` makes a name harmless, for `|` means something in a pattern. What does it do when there are no names?)
-# 2. **Words.** Cut what is left with `GPT2_PATTERN`, and count each word. No merge reaches over a word's end. A word is its UTF-8 bytes.
-# 3. **Count** the pairs of neighbours, as often as their words occur. `aaaa` holds the pair *a*, *a* three times, although a merge
+# 2. Words. Cut what is left with `GPT2_PATTERN`, and count each word. No merge reaches over a word's end. A word is its UTF-8 bytes.
+# 3. Count the pairs of neighbours, as often as their words occur. `aaaa` holds the pair *a*, *a* three times, although a merge
 #    uses only two of them.
-# 4. **Choose** the most frequent pair, also when it occurs once; among equals the one with the smallest ids.
-# 5. **Merge** it in all words, from left to right. Merge number *i*, counted from 0, makes the id 256 + *i*.
-# 6. **Stop** when bytes, merges and special tokens together are `vocab_size`, or when no pair is left.
+# 4. Choose the most frequent pair, also when it occurs once; among equals the one with the smallest ids.
+# 5. Merge it in all words, from left to right. Merge number *i*, counted from 0, makes the id 256 + *i*.
+# 6. Stop when bytes, merges and special tokens together are `vocab_size`, or when no pair is left.
 #
 # `train_bpe(["ab ab<|end|>abc"], 258, ["<|end|>"])` is `[(97, 98)]`: there is room for one merge, and *a*, *b* occurs three times. The check
 # compares you with the package, part by part, and says which part is broken.
@@ -871,10 +852,6 @@ def train_bpe(
 check.train_bpe(train_bpe)
 
 # %% [markdown]
-# When the check says ✓, you have written what stands behind the vocabulary of GPT-2, down to the order of its merges on the same
-# text. What it lacks is speed, and the optional section «Fast» has that.
-
-# %% [markdown]
 # ## What a larger vocabulary buys
 #
 # Merges come in the order in which they were learned, so a smaller vocabulary is the beginning of a larger one. We learned once, and
@@ -901,8 +878,9 @@ english = (
     "philosophy until midnight."
 )
 chinese = (
-    "去年夏天，我在海边的一个小镇住了三个星期。每天早上我去市场买面包和草莓，下午修理一辆别人留在屋后的旧自行车。"
-    "镇上谁也没有电话，最近的火车站在四十公里以外。变天的时候，我们点起炉子，听着雨声，谈论哲学直到半夜。"
+    "去年夏天，我在海边的一个小镇住了三个星期。每天早上我去市场买面包和草莓，"
+    "下午修理一辆别人留在屋后的旧自行车。镇上谁也没有电话，最近的火车站在四十公里以外。"
+    "变天的时候，我们点起炉子，听着雨声，谈论哲学直到半夜。"
 )
 
 
@@ -936,14 +914,12 @@ plots.curves(
 # practised.
 
 # %%
-(commonest, often), *_, (rarest, seldom) = word_counts.most_common()
-print(f"stories: {often:,} times {commonest!r}, {seldom} times {rarest!r}")
 print(f"GPT-2's table: 50,257 ids × 768 numbers = {50_257 * 768:,} parameters")
 
 # %% [markdown]
 # ## One sentence, three scripts
 #
-# *I am about to go to the store* is 我即将去商店 in Chinese. In emoji it might be 🙋🔜🚶🏪. Byte by byte:
+# *I am about to go to the store* is 我即将去商店 in Chinese. In emoji it might be 🙋🔜🚶🏪.
 
 # %%
 sentences = {
@@ -951,15 +927,10 @@ sentences = {
     "Chinese": "我即将去商店",
     "emoji": "🙋🔜🚶🏪",
 }
-for name, text in sentences.items():
-    as_bytes = "  ".join(
-        f"{character.encode().hex(' ').upper()} {character}" for character in text
-    )
-    print(textwrap.fill(f"{name}: {as_bytes}", 80))
 
 # %% [markdown]
-# One byte for each English letter, three for each Chinese character, four for each emoji. The tokens are another matter. For GPT-2 we
-# give the recorded ids again.
+# UTF-8 takes one byte for each English letter, three for each Chinese character, four for each emoji. The tokens are another
+# matter. For GPT-2 we give the recorded ids again.
 
 # %%
 GPT2_SENTENCES = {
@@ -1160,9 +1131,6 @@ def share_counted_right(tokenizer: BPETokenizer) -> tuple[float, float]:
 seen, unseen = zip(*(share_counted_right(by_size[size]) for size in sizes), strict=True)
 never_r = (r_count[1::2] == 0).double().mean().item()
 print(f"{len(vocabulary)} words; {never_r:.0%} of the unseen ones have no r")
-print("counted right       words it learned from   unseen words")
-print(f"bytes        {seen[0]:>28.0%} {unseen[0]:>14.0%}")
-print(f"word by word {seen[-1]:>28.0%} {unseen[-1]:>14.0%}")
 assert unseen[0] == 1 and abs(unseen[-1] - never_r) < 0.02
 
 # %%

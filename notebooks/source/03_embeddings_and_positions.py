@@ -519,9 +519,8 @@ for n_layers in (1, 2):
 # it in a Transformer. With a small table, both *the* of our sentence become different, and so do the two foxes:
 
 # %%
-P = torch.randn(
-    8, 3, generator=generator, dtype=torch.float64
-)  # (context_length, d_model)
+for_positions = torch.Generator().manual_seed(1)
+P = torch.randn(8, 3, generator=for_positions, dtype=torch.float64)  # (n, d_model)
 show_fox(P[:6])
 
 # %% [markdown]
@@ -560,17 +559,18 @@ assert difference < 1e-10
 
 # %%
 widths = [2, 4, 8, 16, 32, 64, 128]
+for_tables = torch.Generator().manual_seed(2)
 
 
 def random_rows(n: int, width: int) -> Tensor:
     """A table of n random rows, (n, width)."""
-    return torch.randn(n, width, generator=generator, dtype=torch.float64)
+    return torch.randn(n, width, generator=for_tables, dtype=torch.float64)
 
 
 def read_off(words: Tensor, spots: Tensor) -> tuple[float, float]:
     """How often the nearest row of each table is the one that was added, of 1,000."""
     w, p = (
-        torch.randint(len(rows), (1000,), generator=generator)
+        torch.randint(len(rows), (1000,), generator=for_tables)
         for rows in (words, spots)
     )
     sums = words[w] + spots[p]  # (1000, width)
@@ -725,7 +725,8 @@ plots.heatmap(names, names, dots.tolist(), "position", "position", numbers=False
 # `positions="rope"`, and the table is gone. Lesson 20 (planned) builds it in.
 
 # %%
-a, b = torch.randn(2, 64, generator=generator, dtype=torch.float64)  # any two vectors
+for_vectors = torch.Generator().manual_seed(0)
+a, b = torch.randn(2, 64, generator=for_vectors, dtype=torch.float64)  # any two
 for i, j in ((3, 1), (103, 101), (3, 2)):
     turned_a = rotate(a, rotation(torch.tensor(i), 64))
     turned_b = rotate(b, rotation(torch.tensor(j), 64))

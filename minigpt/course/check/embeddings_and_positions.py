@@ -113,6 +113,8 @@ def embedding_gradient(answer: Callable[[Tensor, Tensor, int], Tensor]) -> str |
     got = answer(given_ids, given_upstream, 8)
     if not close(got, torch.zeros(8, 3, dtype=torch.float64).index_add(0, ids, upstream), 1e-5):
         return "Right for short texts. For 50 ids below 7, vectors of 3 numbers and 8 tokens some rows are wrong."
+    if not close(got, torch.zeros(8, 3, dtype=torch.float64).index_add(0, ids, upstream), 1e-9):
+        return "Right to seven digits. `upstream` has float64. Which dtype has your table of zeros?"
     if not (torch.equal(given_ids, ids) and torch.equal(given_upstream, upstream)):
         return "The gradient is right, but the ids or gradients that came in have changed. Can you leave them alone?"
     if not close(answer(ids[:0], upstream[:0], 4), torch.zeros(4, 3)):

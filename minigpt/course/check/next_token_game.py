@@ -183,6 +183,8 @@ def perplexity_of(answer: Callable[[list[float]], float]) -> str | None:
         return f"{came} That is {2 ** (5 / 3):.6f} rounded. Who shortened it?"
     if not close(got, 2 ** (5 / 3), 1e-5):
         return f"{came} The costs are ln 2, ln 2 and ln 8. What is their mean?"
+    if not close(got := float(answer([0.9])), 1 / 0.9):
+        return f"Right so far. For [0.9] you return {got:.7f} instead of {1 / 0.9:.7f}. Where do you round?"
     given = [0.5, 0.125, 0.25]
     answer(given)
     if given != [0.5, 0.125, 0.25]:

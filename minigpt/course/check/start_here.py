@@ -25,13 +25,13 @@ def mean(answer: Callable[[list[float]], float]) -> str | None:
         return f"Right for 1, 2 and 6. For [1, 2] you return {got}. What does 3 // 2 give in Python, and what 3 / 2?"
     if not close(got, 1.5):
         return f"Right for 1, 2 and 6. For [1, 2] you return {got} instead of 1.5."
-    numbers = [3.0, 3.0, -1.0, 0.25, 3.0]
+    numbers = [3.0, 3.0, -1.0]
     got = answer(numbers)
-    came = f"Right for 1, 2 and 6. For [3, 3, -1, 0.25, 3] you return {got} instead of 1.65."
-    if close(got, 0.75):
-        return f"{came} The 3 stands there three times. How often do you count it?"
-    if not close(got, 1.65):
+    came = f"Right for 1, 2 and 6. For [3, 3, -1] you return {got} instead of 5/3 = 1.6666…"
+    if close(got, 1):
+        return f"{came} The 3 stands there twice. How often do you count it?"
+    if not close(got, 5 / 3):
         return f"{came} What do you do with a number below 0, or with a fraction?"
-    if numbers != [3.0, 3.0, -1.0, 0.25, 3.0]:
+    if numbers != [3.0, 3.0, -1.0]:
         return f"The mean is right, but the list that came in is {numbers} afterwards. Can you leave it alone?"
     return None

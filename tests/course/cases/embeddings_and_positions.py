@@ -388,6 +388,10 @@ def ten_positions(ids: Tensor, upstream: Tensor, vocab_size: int) -> Tensor:
     return by_one_hot(ids[:10], upstream[:10], vocab_size)
 
 
+def half_the_digits(ids: Tensor, upstream: Tensor, vocab_size: int) -> Tensor:
+    return by_one_hot(ids, upstream.float(), vocab_size)
+
+
 def upstream_in_place(ids: Tensor, upstream: Tensor, vocab_size: int) -> Tensor:
     gradient = by_one_hot(ids, upstream, vocab_size)
     upstream *= 0
@@ -473,6 +477,7 @@ ANSWERS = {
             in_order_of_appearance: "Row by row: which positions read it?",
             at_most_twice: "For the ids [1, 1, 1]",
             ten_positions: "For 50 ids below 7",
+            half_the_digits: "Which dtype has your table of zeros?",
             upstream_in_place: "the ids or gradients that came in have changed",
             no_text_no_rows: "no tokens nothing was read",
         },

@@ -308,6 +308,10 @@ def rounded_perplexity(probabilities: list[float]) -> float:
     return round(mean_of_logs(probabilities), 2)
 
 
+def four_digits(probabilities: list[float]) -> float:
+    return round(mean_of_logs(probabilities), 4)
+
+
 def eats_the_probabilities(probabilities: list[float]) -> float:
     n, cost = len(probabilities), 0.0
     while probabilities:
@@ -378,6 +382,7 @@ ANSWERS = {
             each_probability_once: "How often do you count it?",
             rounded_perplexity: "Who shortened it?",
             eats_the_probabilities: "Can you leave it alone?",
+            four_digits: "Where do you round?",
         },
     ),
 }
