@@ -122,9 +122,32 @@ def _kept(value: Any) -> torch.Tensor | str:
     return value.detach().clone() if small else _short(value)
 
 
+def same_slopes(answer: Callable[..., Any], truth: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> bool:
+    """Whether an answer that is a tensor passes gradients on as the true function does, to every one of its inputs.
+
+    An answer that is no tensor (a list, an array) or goes through numpy has no gradient to be asked for.
+    """
+    mine, theirs = ([x.detach().clone().requires_grad_() for x in inputs] for _ in range(2))
+    try:
+        got = answer(*mine)
+    except RuntimeError as error:
+        if "numpy" in str(error).lower():
+            return True
+        raise
+    if not isinstance(got, torch.Tensor):
+        return True
+    expected = truth(*theirs)
+    weights = torch.linspace(1, 2, expected.numel(), dtype=expected.dtype).sin().view(expected.shape)
+    if not got.requires_grad:
+        return False
+    slopes = torch.autograd.grad((got * weights).sum(), mine, allow_unused=True)
+    wanted = torch.autograd.grad((expected * weights).sum(), theirs)
+    return all(slope is not None and close(slope, want, 1e-4) for slope, want in zip(slopes, wanted, strict=True))
+
+
 def _short(value: Any) -> str:
     """A value on one line, as a hint quotes it."""
-    if isinstance(value, torch.Tensor) and value.numel() > 8:
+    if isinstance(value, torch.Tensor) and value.numel() > 4:
         return f"a tensor of shape {tuple(value.shape)}"
     text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(value).split()))  # an address in memory tells nobody anything
     return text if len(text) <= 100 else text[:99] + "…"

@@ -108,9 +108,9 @@ check.mean(mean)
 # | 03 | [Embeddings and positions](03_embeddings_and_positions.ipynb) | shifted targets, lookup, order | 95 min |
 # | 04 | [Attention by hand](04_attention_by_hand.ipynb) | queries, keys, values, every number | 85 min |
 # | 05 | [Multi-head attention](05_multi_head_attention.ipynb) | the causal mask, heads, fused attention | 90 min |
-# | 06 | [Feed-forward](06_feed_forward.ipynb) | the other two thirds of the parameters | 80 min |
+# | 06 | [Feed-forward](06_feed_forward.ipynb) | the other two thirds of the parameters | 95 min |
 # | 07 | [The Transformer block](07_transformer_block.ipynb) | residual stream, LayerNorm, depth | 90 min |
-# | 08 | [The full GPT](08_full_gpt.ipynb) | assembly to 124,439,808 parameters | 90 min |
+# | 08 | [The full GPT](08_full_gpt.ipynb) | assembly to 124,439,808 parameters | 95 min |
 # | 09 | [Loss, backprop, AdamW](09_loss_backprop_adamw.ipynb) | one training step traced by hand | 100 min |
 # | 10 | [Training on a CPU](10_training_on_a_cpu.ipynb) | how to train, and how to distrust a training run | 90 min |
 # | 11 | [Training on a GPU](11_training_on_a_gpu.ipynb) | precision, compilation, where the time goes | 90 min |

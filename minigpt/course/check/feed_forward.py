@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minigpt.config import GPTConfig
-from minigpt.course.exercise import Exercise, close
+from minigpt.course.exercise import Exercise, close, same_slopes
+from minigpt.model.feed_forward import FeedForward
 
 Network = tuple[list[list[float]], list[float], list[list[float]], list[float]]
 
@@ -19,17 +20,24 @@ def _numbers(values: Tensor) -> str:
 
 @Exercise
 def ffn(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]) -> str | None:
-    """W2 max(0, W1 x + b1) + b2, for one token or for many."""
+    """max(0, x W1^T + b1) W2^T + b2, for one token or for many."""
     W1 = torch.tensor([[1.0, -1.0], [2.0, 1.0], [-1.0, 1.0]], dtype=torch.float64)
     b1 = torch.tensor([0.0, -1.0, -1.0], dtype=torch.float64)
     W2 = torch.tensor([[1.0, -1.0, 3.0], [2.0, 0.5, -1.0]], dtype=torch.float64)
     b2 = torch.tensor([1.0, -1.0], dtype=torch.float64)
 
-    def formula(x: Tensor) -> Tensor:
+    changed = ""
+
+    def formula(x: Tensor, W1: Tensor = W1, b1: Tensor = b1, W2: Tensor = W2, b2: Tensor = b2) -> Tensor:
         return F.linear(F.relu(F.linear(x, W1, b1)), W2, b2)
 
     def answered(x: Tensor) -> Tensor:
-        return torch.as_tensor(answer(x.clone(), W1.clone(), b1.clone(), W2.clone(), b2.clone()))
+        nonlocal changed
+        given = {"x": x, "W1": W1, "b1": b1, "W2": W2, "b2": b2}
+        handed = [values.clone() for values in given.values()]
+        result = torch.as_tensor(answer(*handed))
+        changed = next((name for name, copy in zip(given, handed, strict=True) if not copy.equal(given[name])), "")
+        return result.detach()
 
     x = torch.tensor([2.0, 1.0], dtype=torch.float64)
     try:
@@ -42,6 +50,10 @@ def ffn(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]) -> s
         return (
             f"For the token [2, 1] your shapes do not fit ({error}). W1 is (3, 2), with a row for each hidden unit. "
             "Which of its sides meets x?"
+        )
+    if changed:
+        return (
+            f"Your function changed {changed}, which it was only given to read. How do `a += b` and `a = a + b` differ?"
         )
     came = f"For the token [2, 1] of the worked example you return {_numbers(got.flatten())}."
     if got.shape != x.shape:
@@ -74,7 +86,7 @@ def ffn(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]) -> s
             "Now x itself has a negative number: may it be cut?"
         )
     batch = torch.tensor([[[2.0, 1.0], [0.0, -1.0], [1.0, 3.0]], [[-2.0, 0.5], [1.0, 1.0], [4.0, 0.0]]]).double()
-    for x in (batch[0], batch):
+    for x in (batch[0], batch, batch / 7):
         shape = tuple(x.shape)
         try:
             got = answered(x)
@@ -89,6 +101,13 @@ def ffn(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]) -> s
             )
         if not close(got, formula(x)):
             return f"Right for one token. For x of the shape {shape} the numbers differ. Does any token see another?"
+        if changed:
+            return f"For x of the shape {shape} your function changed {changed}. It was only given to read."
+    if not same_slopes(answer, formula, batch + torch.tensor([0.3, 0.1]), W1, b1, W2, b2):  # off the kinks
+        return (
+            "The numbers are right, but the gradient gets lost on the way back to x or to a weight, and nothing would "
+            "be learned. Is there a detach(), a .data or a no_grad() too many?"
+        )
     return None
 
 
@@ -154,7 +173,7 @@ def feed_forward_share(answer: Callable[[GPTConfig, int], float]) -> str | None:
         return numerator / (numerator + sum(rest))
 
     got = float(answer(config, T))
-    came = f"For GPT-2 (d_model 768) and T = 1024 you return {got:.4g}."
+    came = f"For GPT-2 (d_model 768) and T = 1024 you return {got:.6g}."
     mistakes = {
         "Attention's part that grows with T is missing. What does a query do with T keys?": share(
             feed_forward, matrices
@@ -182,22 +201,103 @@ def feed_forward_share(answer: Callable[[GPTConfig, int], float]) -> str | None:
         "In a block there is no output head. Which of your products has vocab_size in it?": share(
             feed_forward, matrices, growing, 2 * config.vocab_size * d
         ),
+        "That counts the biases, too. The exercise leaves them out.": share(
+            feed_forward + d_ff + d, matrices + 4 * d, growing
+        ),
+        "That counts the biases with two FLOPs each. They are left out.": share(
+            feed_forward + 2 * (d_ff + d), matrices + 8 * d, growing
+        ),
     }
     right = share(feed_forward, matrices, growing)
     if close(got, 100 * right, 1e-4):
         return f"{came} That is in percent. Return a share from 0 to 1."
-    for hint, mistake in mistakes.items():
-        if close(got, mistake, 1e-4):
-            return f"{came} {hint}"
-    if not close(got, right, 1e-6):
-        return f"{came} By hand, in units of d²: 16 for the feed-forward network, 8 and 4·1024/768 for attention."
+    if not close(got, right, 1e-7):
+        nearest = min(mistakes, key=lambda hint: abs(got - mistakes[hint]))
+        if close(got, mistakes[nearest], 1e-4) and abs(got - mistakes[nearest]) < abs(got - right):
+            return f"{came} {nearest}"
+        return (
+            f"{came} It should be {right:.6g}. By hand, in units of d²: 16 for the feed-forward network, 8 and "
+            "4·1024/768 for attention."
+        )
     narrow = GPTConfig(d_model=64, n_heads=4, d_ff=96)
     expected = share(4 * 64 * 96, 8 * 64 * 64, 4 * 100 * 64)
     if close(got := float(answer(narrow, 100)), share(4 * 64 * 256, 8 * 64 * 64, 4 * 100 * 64), 1e-4):
         return f"Right for GPT-2. With d_model 64 and d_ff 96 you return {got:.4g}, as if d_ff were 256. Where is d_ff?"
-    if not close(got, expected, 1e-6):
+    if not close(got, expected, 1e-7):
         return f"Right for GPT-2. With d_model 64, d_ff 96 and T = 100 you return {got:.4g}. Is any number fixed?"
     deep = GPTConfig(d_model=64, n_heads=4, d_ff=96, n_layers=3)
-    if not close(answer(deep, 100), expected, 1e-6):
+    if not close(answer(deep, 100), expected, 1e-7):
         return "With three blocks in place of twelve your share changes. Are all blocks alike?"
+    two_heads, alone = GPTConfig(d_model=64, n_heads=2, d_ff=96, bias=False), share(4 * 64 * 96, 8 * 64 * 64, 4 * 64)
+    if not close(got := answer(two_heads, 1), alone, 1e-7):
+        return (
+            f"With two heads, no biases and T = 1 you return {got:.4g} instead of {alone:.4g}. Which of them matters?"
+        )
+    return None
+
+
+@Exercise
+def silenced(answer: Callable[[FeedForward, list[int]], FeedForward]) -> str | None:
+    """A copy of a feed-forward network in which some hidden units add nothing to the output."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)  # (B, T, d_model)
+    for bias in (True, False):
+        network = FeedForward(GPTConfig(vocab_size=1, n_heads=1, d_model=3, d_ff=5, bias=bias)).double()
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, generator=generator)
+        up, down = network.up, network.down
+        before = {name: values.clone() for name, values in network.state_dict().items()}
+        hidden = F.gelu(up(x), approximate="tanh").detach()
+        W2 = down.weight.detach().clone()
+        b2 = down.bias.detach().clone() if bias else torch.zeros(3, dtype=torch.float64)
+
+        def with_weights(hidden_units: Tensor, keep: list[int], W2: Tensor = W2, b2: Tensor = b2) -> Tensor:
+            return hidden_units[..., keep] @ W2[:, keep].T + b2
+
+        came = "A network of 3 features and 5 units, units [0, 2] silent."
+        quiet = answer(network, units := [0, 2])
+        if units != [0, 2]:
+            return f"Your function changed the list of units to {units}. It was only given to read."
+        changed = [name for name, values in network.state_dict().items() if not torch.equal(values, before[name])]
+        if changed:
+            return f"{came} The network you were given has another {changed[0]} now. Which line makes the copy?"
+        if quiet is network:
+            return f"{came} You return the network that you were given. Where did your copy go?"
+        got = torch.as_tensor(quiet(x)).detach()
+        rows = W2.clone()
+        rows[[0, 2]] = 0
+        deaf = F.linear(x, up.weight.detach().index_fill(0, torch.tensor([0, 2]), 0), up.bias)
+        blind = F.linear(x.index_fill(2, torch.tensor([0, 2]), 0), up.weight, up.bias)
+        mistakes = {
+            "Nothing is silent: its output is that of the whole network.": with_weights(hidden, [0, 1, 2, 3, 4]),
+            "There the rows 0 and 2 of W2 are 0. A row belongs to an output feature. What belongs to a hidden unit?": (
+                hidden @ rows.T + b2
+            ),
+            "Unit 2 still speaks.": with_weights(hidden, [1, 2, 3, 4]),
+            "Unit 0 still speaks.": with_weights(hidden, [0, 1, 3, 4]),
+            "There the other three are silent.": with_weights(hidden, [0, 2]),
+            "There all five are silent.": with_weights(hidden, []),
+            "Its W1 is silent, but a unit with weights 0 still says GELU of its bias.": (
+                F.gelu(deaf, approximate="tanh") @ W2.T + b2
+            ),
+            "There two *features* of the token are not read. Which side of W1 belongs to a hidden unit?": (
+                F.gelu(blind, approximate="tanh") @ W2.T + b2
+            ),
+            "The output has lost b2, which belongs to no unit.": with_weights(hidden, [1, 3, 4]) - b2,
+        }
+        expected = with_weights(hidden, [1, 3, 4])
+        if not close(got, expected):
+            for hint, mistake in mistakes.items():
+                if close(got, mistake):
+                    return f"{came} {hint}"
+            return f"{came} Its output should be b2 plus units 1, 3 and 4, each times its column of W2."
+        for silent, keep in (([], [0, 1, 2, 3, 4]), ([4], [0, 1, 2, 3]), ([1, 1, 3], [0, 2, 4]), ([0, 1, 2, 3, 4], [])):
+            if not close(torch.as_tensor(answer(network, silent)(x)).detach(), with_weights(hidden, keep)):
+                return f"Right for units [0, 2], not for units {silent}. Which units speak there?"
+
+        def truth(x: Tensor, network: FeedForward = network, W2: Tensor = W2, b2: Tensor = b2) -> Tensor:
+            return with_weights(F.gelu(network.up(x), approximate="tanh"), [1, 3, 4], W2, b2)
+
+        if not same_slopes(quiet, truth, x):
+            return "The numbers are right, but the copy passes no gradient on to what it read. What cuts it off?"
     return None

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from minigpt.config import GPTConfig
+from minigpt.course.check.gpt_by_hand import learns_otherwise, unlike_gpt
 from minigpt.course.exercise import Exercise, NothingReturned, close
 from minigpt.model.gpt import GPT, parameter_count
 
@@ -23,6 +24,7 @@ def untie(answer: Callable[[GPT], object]) -> str | None:
     """Give the output head a table of its own, with the numbers of the embedding's."""
     model = GPT(GPTConfig(vocab_size=7, context_length=5, n_layers=1, n_heads=1, d_model=4))
     old = model.token_embedding.weight.detach().clone()
+    before = {name: values.clone() for name, values in model.state_dict().items()}
     with suppress(NothingReturned):  # there is nothing to return, also where no `-> None` says so
         answer(model)
     table, head = model.token_embedding.weight, model.output_head.weight
@@ -52,17 +54,20 @@ def untie(answer: Callable[[GPT], object]) -> str | None:
         )
     if not (table.requires_grad and head.requires_grad):
         return "One of the two tables is frozen: requires_grad is False. Is each to be trained?"
+    for name, values in model.state_dict().items():
+        if name != "output_head.weight" and not torch.equal(values, before[name]):
+            return f"{name} has other numbers now. Only the head gets a table of its own."
     return None
 
 
 @Exercise
 def initialise(answer: Callable[[GPT], object]) -> str | None:
-    """GPT-2's initialisation."""
+    """The package's initialisation, after GPT-2's paper."""
     for n_layers, tied in ((8, False), (3, True)):
         model = _anything(n_layers, tied)
         before = {name: values.clone() for name, values in model.state_dict().items()}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(1)
             with suppress(NothingReturned):
                 answer(model)
         if hint := _unlike_gpt2(model, before):
@@ -111,6 +116,8 @@ def _unlike_gpt2(model: GPT, before: dict[str, Tensor]) -> str | None:
         came = f"{ending} has the size {size(ending):.4f}."
         if has(ending, math.sqrt(10)):
             return f"{came} That is what was in it. Which kinds of modules does your loop reach?"
+        if ending.startswith("position") and has(ending, 0.01):
+            return f"{came} So does OpenAI's code for GPT-2. The paper and this package take 0.02 for all."
         if has(ending, 0.02 / math.sqrt(3)):
             return f"{came} That is 0.02 / √3, the size of a uniform draw up to 0.02. Which distribution is asked for?"
         if has(ending, 1.0):
@@ -123,6 +130,15 @@ def _unlike_gpt2(model: GPT, before: dict[str, Tensor]) -> str | None:
             return f"{came} That is scaled for the depth, but this matrix does not end on the stream. Which two do?"
         if not has(ending, 0.02):
             return f"{came} It should be 0.02, with mean 0. What does it hold now?"
+        values = torch.cat([values.flatten() for name, values in after.items() if name.endswith(ending)])
+        kurtosis = (
+            ((values - values.mean()) / values.std()).pow(4).mean().item()
+        )  # 3 for a normal, 1.8 for a uniform one
+        if not 2.6 < kurtosis < 3.5:
+            return (
+                f"{came} That is right, but the distribution is not normal: the fourth moment is {kurtosis:.1f} times "
+                "the variance squared, and 3 is normal. Which nn.init function draws your numbers?"
+            )
 
     L = model.config.n_layers
     right = 0.02 / math.sqrt(2 * L)
@@ -144,7 +160,22 @@ def _unlike_gpt2(model: GPT, before: dict[str, Tensor]) -> str | None:
         return f"{came} That makes the stream louder still. Is the factor above 1 or below?"
     if not has(scaled[0], right):
         return f"{came} With L = {L} it should be 0.02 / √{2 * L} = {right:.4f}. Where does your L come from?"
+    for ending in ("qkv.weight", "up.weight", *scaled):
+        draws = [values for name, values in after.items() if name.endswith(ending)]
+        if any(torch.allclose(draws[0], other, rtol=1e-3, atol=1e-6) for other in draws[1:]):
+            return (
+                f"all blocks have the very same {ending}: they would learn the same things. Is a seed set, or a tensor "
+                "drawn only once?"
+            )
+    if torch.equal(after["token_embedding.weight"][:64], after["position_embedding.weight"][:64]):
+        return "both embeddings start with the same numbers. Is a seed set before each?"
     return None
+
+
+@Exercise
+def your_gpt(answer: Callable[[Tensor, dict[str, Tensor], GPTConfig], Tensor]) -> str | None:
+    """The forward pass of a GPT, from ids to logits, with the weights of a package's GPT."""
+    return unlike_gpt(answer) or learns_otherwise(answer)
 
 
 @Exercise
@@ -177,10 +208,21 @@ def gpt_parameters(answer: Callable[[GPTConfig], int]) -> str | None:
         other = f"The difference is {off:+,}. Write the ledger of this model: which line is that?"
         return f"For {_short(SIZES)} you return {right + off:,}; it has {right:,}. {mistakes.get(off, other)}"
     for config, what in (
-        (GPTConfig(17, 13, 3, 2, 6, 11, tie_embeddings=False), "The head now has a table of its own: V times d."),
+        (
+            GPTConfig(17, 13, 3, 2, 6, 11, tie_embeddings=False),
+            "The head now has a table of its own: V times d.",
+        ),
         (
             GPTConfig(17, 13, 3, 2, 6, 11, bias=False),
             "Without biases: the Linear layers have none, and the LayerNorms only a gain.",
+        ),
+        (
+            GPTConfig(17, 13, 3, 2, 6, 11, tie_embeddings=False, bias=False),
+            "Two tables and no biases: the head never has one.",
+        ),
+        (
+            GPTConfig(17, 13, 3, 1, 6, 11, positions="rope"),
+            "With rotary positions there is no position table.",
         ),
         (GPTConfig(17, 13, 3, 2, 6), "d_ff is 0 here, which means 4 d. Which property of the config has it filled in?"),
         (
@@ -190,6 +232,8 @@ def gpt_parameters(answer: Callable[[GPTConfig], int]) -> str | None:
         (GPTConfig(), "These are GPT-2's sizes."),
     ):
         if (got := answer(config)) != parameter_count(config):
+            if got - parameter_count(config) == config.vocab_size:
+                what = "That is V too many: the output head never has a bias."
             came = f"For {_short(config)} you return {got:,} instead of {parameter_count(config):,}."
             return f"Right for a first model. {came} {what}"
     return None

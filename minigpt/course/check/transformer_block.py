@@ -6,12 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minigpt.course.exercise import Exercise, close
+from minigpt.course.exercise import Exercise, close, same_slopes
+
+CUT_OFF = (
+    "The numbers are right, but the gradient gets lost on the way back, and nothing before this would learn. "
+    "Is there a detach(), a .data or a no_grad() too many?"
+)
 
 Function = Callable[[Tensor], Tensor]
 
 
 def _numbers(x: Tensor) -> list[float]:
+    """The numbers of a tensor as a hint shows them."""
+    x = torch.as_tensor(x).detach()
     return [round(value, 4) + 0.0 for value in torch.as_tensor(x, dtype=torch.float64).flatten().tolist()]
 
 
@@ -19,7 +26,10 @@ def _numbers(x: Tensor) -> list[float]:
 def through_residuals(answer: Callable[[Tensor, list[Function]], Tensor]) -> str | None:
     """The stream after all sub-layers, each connected by a residual connection."""
     given = torch.tensor([1.0, 2.0], dtype=torch.float64)
-    got = answer(given, [lambda x: 10 * x, lambda x: 3 * x])
+    sublayers: list[Function] = [lambda x: 10 * x, lambda x: 3 * x]
+    got = answer(given, sublayers)
+    if len(sublayers) != 2:
+        return "Your function changed the list of sub-layers. It was only given to read."
     came = f"For [1, 2], «ten times» and «three times» you return {_numbers(got)}."
     if _numbers(given) != [1, 2]:
         return f"Your function changed the x it was given to {_numbers(given)}. How do `x += y` and `x = x + y` differ?"
@@ -50,6 +60,17 @@ def through_residuals(answer: Callable[[Tensor, list[Function]], Tensor]) -> str
     got = answer(x, [torch.square, torch.neg, lambda x: x + 1])
     if not close(got, torch.ones(1, 3, 2)):
         return f"Right for two sub-layers. For three (square, minus, plus one) you return {_numbers(got)}."
+    if _numbers(x) != [0, 1, 2, 3, 4, 5]:
+        return "For a batch of shape (1, 3, 2) your function overwrote what it was given."
+    alone = answer(x, [torch.neg])
+    if not close(alone, torch.zeros(1, 3, 2)):
+        return f"Right for two and three sub-layers. For «minus» alone you return {_numbers(alone)}, not zeros."
+
+    def truth(x: Tensor) -> Tensor:
+        return (x + 2 * x) * (1 - 3)
+
+    if not same_slopes(lambda x: answer(x, [lambda x: 2 * x, lambda x: -3 * x]), truth, x):
+        return CUT_OFF
     return None
 
 
@@ -59,7 +80,7 @@ def layer_norm(answer: Callable[..., Tensor]) -> str | None:
     x = torch.tensor([[[1.0, 2, 3, 4], [10, 20, 30, 40]]], dtype=torch.float64)  # (1, 2, 4)
     gain, bias = torch.ones(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
     try:
-        got = answer(x, gain, bias, 0.0)
+        got = torch.as_tensor(answer(x, gain, bias, 0.0)).detach()
     except RuntimeError as error:
         if "must match" in str(error):
             return (
@@ -69,15 +90,16 @@ def layer_norm(answer: Callable[..., Tensor]) -> str | None:
         raise
     if _numbers(x) != [1, 2, 3, 4, 10, 20, 30, 40]:
         return "Your function changed the x it was given. How do `x -= y` and `x = x - y` differ?"
-    if not isinstance(got, Tensor) or got.shape != x.shape:
-        return (
-            f"x has the shape (1, 2, 4), and you return {tuple(getattr(got, 'shape', ()))}. LayerNorm keeps the shape."
-        )
+    if _numbers(gain) != [1, 1, 1, 1] or _numbers(bias) != [0, 0, 0, 0]:
+        return "Your function changed the gain or the bias, which it was only given to read."
+    if got.shape != x.shape:
+        return f"x has the shape (1, 2, 4), and you return {tuple(got.shape)}. LayerNorm keeps the shape."
     came = f"For the tokens [1, 2, 3, 4] and [10, 20, 30, 40] with ε = 0 you return {_numbers(got)}."
     centred = x - x.mean(-1, keepdim=True)
     variance = centred.square().mean(-1, keepdim=True)
     over_tokens = (x - x.mean(1, keepdim=True)) / x.std(1, correction=0, keepdim=True)
     mistakes: list[tuple[Tensor, str]] = [
+        (F.layer_norm(x, (4,)), "Nearly right: that is what torch's own ε = 0.00001 gives. Where does eps go?"),
         (centred, "The mean is gone. What remains to be divided by?"),
         (centred / x.std(-1, keepdim=True), "That is divided by the unbiased deviation. Divide by d or by d - 1?"),
         (centred / variance, "That is divided by the variance. Which step turns it into a standard deviation?"),
@@ -110,6 +132,12 @@ def layer_norm(answer: Callable[..., Tensor]) -> str | None:
         return f"Whether ε is 0 or 1, the last of [1, 2, 3, 4] becomes {end:.4f}. What is the argument eps for?"
     if not close(end, 1, 1e-4):
         return f"With ε = 1 the last of [1, 2, 3, 4] becomes {end:.4f}. On paper: 1.5 / √(1.25 + 1) = 1."
+    end = float(answer(token, gain, bias, 2.75)[0, 0, -1])
+    if not close(end, 0.75, 1e-4):
+        return (
+            f"Right for ε = 0 and ε = 1, two numbers that equal their squares and roots. With ε = 2.75 the last of "
+            f"[1, 2, 3, 4] becomes {end:.4f}. On paper: 1.5 / √(1.25 + 2.75) = 0.75."
+        )
 
     gain, bias = torch.tensor([1.0, 2, 3, 4], dtype=torch.float64), torch.tensor([0.0, 10, 0, 0], dtype=torch.float64)
     got = answer(token, gain, bias, 0.0)
@@ -129,6 +157,17 @@ def layer_norm(answer: Callable[..., Tensor]) -> str | None:
     flat = answer(torch.full((1, 1, 4), 5.0), torch.ones(4), torch.zeros(4))
     if not close(flat, torch.zeros(1, 1, 4)):
         return f"For the token [5, 5, 5, 5] and the default ε you return {_numbers(flat)}, and zeros are right."
+    generator = torch.Generator().manual_seed(0)
+    many = torch.randn(3, 5, 7, generator=generator, dtype=torch.float64)  # (B, T, d_model)
+    gain, bias = torch.randn(2, 7, generator=generator, dtype=torch.float64)
+
+    def truth(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+        return F.layer_norm(x, (7,), gain, bias, 0.3)
+
+    if not close(got := torch.as_tensor(answer(many, gain, bias, 0.3)).detach(), truth(many, gain, bias), 1e-5):
+        return f"Right for one row of two tokens, not for 3 rows of 5 tokens of 7 numbers: {_numbers(got[0, 0])} …"
+    if not same_slopes(lambda *inputs: answer(*inputs, 0.3), truth, many, gain, bias):
+        return CUT_OFF
     return None
 
 
@@ -186,6 +225,13 @@ def pre_norm_block(answer: Callable[[Tensor, Function, Function, Function, Funct
     half_way = x + torch.tanh(norm(x))
     if not close(answer(x, norm, torch.tanh, torch.sin, torch.exp), half_way + torch.exp(torch.sin(half_way))):
         return "Right for the example, but not with two different norms. Which norm belongs to which sub-layer?"
+
+    def truth(x: Tensor) -> Tensor:
+        half_way = x + torch.tanh(norm(x))
+        return half_way + torch.exp(torch.sin(half_way))
+
+    if not same_slopes(lambda x: answer(x, norm, torch.tanh, torch.sin, torch.exp), truth, x):
+        return CUT_OFF
     return None
 
 
@@ -194,13 +240,15 @@ def dropout(answer: Callable[[Tensor, float, bool], Tensor]) -> str | None:
     """A share p of the numbers set to zero and the others scaled, while training."""
     x = torch.full((100, 200), 3.0)
     given = x.clone()
-    in_use, again = answer(x, 0.25, False), answer(x, 0.25, False)
+    in_use, again = (torch.as_tensor(answer(x, 0.25, False)).detach() for _ in range(2))
+    if not torch.equal(x, given):
+        return "With training=False your function changed the x it was given."
     if close(in_use, 0.75 * given):
         return "With training=False you return 0.75 of x. The scaling is done in training: what is left to do in use?"
     if not close(in_use, given) or not close(again, given):
         return "With training=False something still happens to x. What should dropout do when a model is in use?"
 
-    first, second = (torch.as_tensor(answer(x, 0.25, True), dtype=torch.float64) for _ in range(2))
+    first, second = (torch.as_tensor(answer(x, 0.25, True), dtype=torch.float64).detach() for _ in range(2))
     if not torch.equal(x, given):
         return "Your function changed the x it was given. Does it write into x, or into a new tensor?"
     if first.shape != x.shape:
@@ -232,4 +280,27 @@ def dropout(answer: Callable[[Tensor, float, bool], Tensor]) -> str | None:
         return f"{came} On average a 3 should stay a 3: 0.75 · y + 0.25 · 0 = 3. What is y?"
     if not close(answer(x, 0.0, True), given):
         return "With p = 0 nothing is dropped, even in training. You change x all the same."
+    half = torch.as_tensor(answer(x, 0.5, True), dtype=torch.float64).detach()
+    share = (half == 0).double().mean().item()
+    if not 0.45 < share < 0.55:
+        return f"Right for p = 0.25. With p = 0.5, {share:.0%} of the numbers became 0. Is any number fixed?"
+    if not close(half[half != 0], torch.full_like(half[half != 0], 6), 1e-5):
+        return f"Right for p = 0.25. With p = 0.5 a 3 that stays becomes {half.max():.4g}. Is any number fixed?"
+    ramp = torch.linspace(-1, 1, 1000).requires_grad_()  # from here on signs and values differ
+    try:
+        dropped = answer(ramp, 0.25, True)
+    except RuntimeError as error:
+        if "numpy" in str(error).lower():
+            return None  # an answer by numpy has no gradient to be asked for
+        raise
+    values = torch.as_tensor(dropped).detach()
+    kept = values != 0
+    if not close(values[kept], ramp.detach()[kept] / 0.75, 1e-5):
+        return "Right where every number is 3. For numbers from -1 to 1 those that stay are not x / 0.75."
+    if isinstance(dropped, Tensor):
+        if not dropped.requires_grad:
+            return CUT_OFF
+        (slopes,) = torch.autograd.grad(dropped.sum(), ramp)
+        if not close(slopes[kept], torch.full_like(slopes[kept], 1 / 0.75), 1e-5):
+            return CUT_OFF
     return None

@@ -1,11 +1,15 @@
 """Answers to the exercises of lesson 6."""
 
+import copy
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from minigpt.config import GPTConfig
+from minigpt.model.feed_forward import FeedForward
 from minigpt.model.gpt import flops_per_token
 from tests.course.cases import Answers
 
@@ -89,6 +93,37 @@ def mean_over_tokens(x: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) 
 
 def last_token_only(x: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> Tensor:
     return with_linear(x if x.ndim == 1 else x[..., -1, :], W1, b1, W2, b2)
+
+
+def in_numpy_arrays(x: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> Tensor:
+    hidden = np.maximum(0, x.numpy() @ W1.numpy().T + b1.numpy())
+    return torch.from_numpy(hidden @ W2.numpy().T + b2.numpy())
+
+
+def in_float32(x: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> Tensor:
+    return with_linear(x.float(), W1.float(), b1.float(), W2.float(), b2.float())
+
+
+def cut_off(x: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> Tensor:
+    return with_linear(x, W1, b1, W2, b2).detach()
+
+
+def hidden_cut_off(x: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> Tensor:
+    return F.relu(x @ W1.T + b1).data @ W2.T + b2
+
+
+def writes_into_b1(x: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> Tensor:
+    if x.ndim > 1:
+        return with_linear(x, W1, b1, W2, b2)
+    b1 += x @ W1.T
+    return F.relu(b1) @ W2.T + b2
+
+
+def writes_into_b2_of_a_batch(x: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> Tensor:
+    y = with_linear(x, W1, b1, W2, b2)
+    if x.ndim > 1:
+        x.zero_()
+    return y
 
 
 def three_units(*biases: float, last: list[float], constant: float = 0.0) -> Network:
@@ -244,13 +279,152 @@ def without_default(config: GPTConfig, T: int) -> float:
     return 4 * d * d_ff / (4 * d * d_ff + 8 * d * d + 4 * T * d)
 
 
+def with_biases(config: GPTConfig, T: int) -> float:
+    d, d_ff = config.d_model, config.feed_forward_size
+    feed_forward = 4 * d * d_ff + d_ff + d
+    return feed_forward / (feed_forward + 8 * d * d + 4 * d + 4 * T * d)
+
+
+def with_biases_twice(config: GPTConfig, T: int) -> float:
+    d, d_ff = config.d_model, config.feed_forward_size
+    feed_forward = 4 * d * d_ff + 2 * (d_ff + d)
+    return feed_forward / (feed_forward + 8 * d * d + 8 * d + 4 * T * d)
+
+
+def from_two_tokens_on(config: GPTConfig, T: int) -> float:
+    return in_short(config, T if T > 1 else 0)
+
+
+def all_blocks_of_attention(config: GPTConfig, T: int) -> float:
+    d, d_ff = config.d_model, config.feed_forward_size
+    return 4 * d * d_ff / (4 * d * d_ff + (8 * d * d + 4 * T * d) * config.n_layers / 12)
+
+
+def without_columns(network: FeedForward, units: list[int]) -> nn.Module:
+    quiet = copy.deepcopy(network)
+    mask = torch.ones(network.up.out_features, dtype=network.up.weight.dtype)
+    mask[units] = 0
+    quiet.down.weight.data = quiet.down.weight.data * mask
+    return quiet
+
+
+def deaf_and_unbiased(network: FeedForward, units: list[int]) -> nn.Module:
+    quiet = copy.deepcopy(network)
+    for unit in units:
+        quiet.up.weight.data[unit] = 0
+        if quiet.up.bias is not None:
+            quiet.up.bias.data[unit] = 0
+    return quiet
+
+
+def by_a_hook(network: FeedForward, units: list[int]) -> nn.Module:
+    quiet = copy.deepcopy(network)
+
+    def hush(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        return (inputs[0].index_fill(-1, torch.tensor(units, dtype=torch.long), 0),)
+
+    quiet.down.register_forward_pre_hook(hush)
+    return quiet
+
+
+def as_a_function(network: FeedForward, units: list[int]) -> Callable[[Tensor], Tensor]:
+    quiet = copy.deepcopy(network)
+    with torch.no_grad():
+        quiet.down.weight[:, units] = 0
+    return lambda x: quiet(x)
+
+
+def in_the_network_itself(network: FeedForward, units: list[int]) -> FeedForward:
+    with torch.no_grad():
+        network.down.weight[:, units] = 0
+    return network
+
+
+def shallow_copy(network: FeedForward, units: list[int]) -> FeedForward:
+    quiet = copy.copy(network)
+    with torch.no_grad():
+        quiet.up.weight[units] = 0
+    return quiet
+
+
+def returns_the_old_one(network: FeedForward, units: list[int]) -> FeedForward:
+    without_columns(network, units)
+    return network
+
+
+def silences_nothing(network: FeedForward, units: list[int]) -> FeedForward:
+    return copy.deepcopy(network)
+
+
+def rows_of_down(network: FeedForward, units: list[int]) -> FeedForward:
+    quiet = copy.deepcopy(network)
+    with torch.no_grad():
+        quiet.down.weight[units] = 0
+    return quiet
+
+
+def first_only(network: FeedForward, units: list[int]) -> nn.Module:
+    return without_columns(network, units[:1])
+
+
+def last_only(network: FeedForward, units: list[int]) -> nn.Module:
+    return without_columns(network, units[-1:])
+
+
+def all_others(network: FeedForward, units: list[int]) -> nn.Module:
+    return without_columns(network, [unit for unit in range(network.up.out_features) if unit not in units])
+
+
+def everything(network: FeedForward, units: list[int]) -> nn.Module:
+    return without_columns(network, list(range(network.up.out_features)))
+
+
+def deaf_only(network: FeedForward, units: list[int]) -> FeedForward:
+    quiet = copy.deepcopy(network)
+    with torch.no_grad():
+        quiet.up.weight[units] = 0
+    return quiet
+
+
+def blind(network: FeedForward, units: list[int]) -> FeedForward:
+    quiet = copy.deepcopy(network)
+    with torch.no_grad():
+        quiet.up.weight[:, units] = 0
+    return quiet
+
+
+def without_b2_too(network: FeedForward, units: list[int]) -> nn.Module:
+    quiet = without_columns(network, units)
+    for name, parameter in quiet.named_parameters():
+        if name == "down.bias":
+            parameter.data.zero_()
+    return quiet
+
+
+def always_the_same(network: FeedForward, units: list[int]) -> nn.Module:
+    return without_columns(network, [0, 2])
+
+
+def turned_twice(network: FeedForward, units: list[int]) -> FeedForward:
+    quiet = copy.deepcopy(network)
+    with torch.no_grad():
+        for unit in units:
+            quiet.down.weight[:, unit] -= network.down.weight[:, unit]
+    return quiet
+
+
+def no_way_back(network: FeedForward, units: list[int]) -> Callable[[Tensor], Tensor]:
+    quiet = without_columns(network, units)
+    return lambda x: quiet(x).detach()
+
+
 def max_of_python(x: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> Tensor:
     return max(torch.tensor(0.0), x @ W1.T + b1) @ W2.T + b2
 
 
 ANSWERS = {
     "ffn": Answers(
-        right=[with_linear, with_einsum, unit_by_unit],
+        right=[with_linear, with_einsum, unit_by_unit, in_numpy_arrays, in_float32],
         wrong={
             one_relu_too_many: "one ReLU too many",
             output_bent: "Does the formula bend its output?",
@@ -269,6 +443,9 @@ ANSWERS = {
             mean_over_tokens: "Does any token see another?",
             last_token_only: "Is every token there?",
             max_of_python: "The max of the formula",
+            cut_off: "gets lost on the way back",
+            writes_into_b1: "which it was only given to read",
+            writes_into_b2_of_a_batch: "It was only given to read",
         },
     ),
     "exactly_one": Answers(
@@ -306,6 +483,30 @@ ANSWERS = {
             percent: "That is in percent",
             always_four_times: "as if d_ff were 256",
             without_default: "A share of exactly 0",
+            with_biases: "counts the biases, too",
+            with_biases_twice: "with two FLOPs each",
+            from_two_tokens_on: "With two heads, no biases and T = 1",
+            all_blocks_of_attention: "Are all blocks alike?",
+        },
+    ),
+    "silenced": Answers(
+        right=[without_columns, deaf_and_unbiased, by_a_hook, as_a_function],
+        wrong={
+            in_the_network_itself: "has another down.weight now",
+            shallow_copy: "has another up.weight now",
+            returns_the_old_one: "Where did your copy go?",
+            silences_nothing: "Nothing is silent",
+            rows_of_down: "What belongs to a hidden unit?",
+            first_only: "Unit 2 still speaks",
+            last_only: "Unit 0 still speaks",
+            all_others: "the other three are silent",
+            everything: "all five are silent",
+            deaf_only: "still says GELU of its bias",
+            blind: "Which side of W1",
+            without_b2_too: "has lost b2",
+            always_the_same: "not for units []",
+            turned_twice: "not for units [1, 1, 3]",
+            no_way_back: "What cuts it off?",
         },
     ),
 }

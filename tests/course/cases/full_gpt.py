@@ -5,9 +5,12 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from minigpt.config import GPTConfig
+from minigpt.course.check.gpt_by_hand import ATTENTION, gpt_by_hand
 from minigpt.model.gpt import GPT, flops_per_token, parameter_count
 from tests.course.cases import Answers
 
@@ -69,6 +72,11 @@ def with_a_bias(model: GPT) -> None:
     head = nn.Linear(d, V)
     head.weight = nn.Parameter(model.token_embedding.weight.detach().clone())
     model.output_head = head
+
+
+def norm_overwritten(model: GPT) -> None:
+    by_deepcopy(model)
+    nn.init.zeros_(model.final_norm.weight)
 
 
 def gpt2s(
@@ -198,6 +206,134 @@ def unties(model: GPT) -> None:
     model.output_head.weight = nn.Parameter(model.output_head.weight.detach().clone())
 
 
+def positions_of_openai(model: GPT) -> None:
+    gpt2s(model)
+    nn.init.normal_(model.position_embedding.weight, std=0.01)
+
+
+def uniform_of_the_right_size(model: GPT) -> None:
+    gpt2s(model)
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            width = module.weight.pow(2).mean().sqrt().item() * math.sqrt(3)
+            nn.init.uniform_(module.weight, -width, width)
+
+
+def seeded_before_each(model: GPT) -> None:
+    for name, parameter in model.named_parameters():
+        torch.manual_seed(0)
+        if parameter.ndim == 2:
+            onto_stream = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
+            nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * model.config.n_layers) if onto_stream else 0.02)
+        elif "norm" not in name:
+            nn.init.zeros_(parameter)
+
+
+def first_block_copied(model: GPT) -> None:
+    gpt2s(model)
+    for block in model.blocks:
+        block.load_state_dict(model.blocks[0].state_dict())
+
+
+def with_the_package(ids: Tensor, weights: dict[str, Tensor], config: GPTConfig) -> Tensor:
+    return functional_call(GPT(config).double(), weights, (ids,))
+
+
+def with_torchs_functions(ids: Tensor, weights: dict[str, Tensor], config: GPTConfig) -> Tensor:
+    B, T = ids.shape
+    d, h = config.d_model, config.n_heads
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        return F.layer_norm(x, (d,), weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return F.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    x = F.embedding(ids, weights["token_embedding.weight"]) + weights["position_embedding.weight"][torch.arange(T)]
+    for n in range(config.n_layers):
+        q, k, v = linear(norm(x, f"blocks.{n}.attention_norm"), f"blocks.{n}.attention.qkv").split(d, dim=-1)
+        q, k, v = (part.unflatten(-1, (h, d // h)).transpose(1, 2) for part in (q, k, v))
+        x = x + linear(
+            F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2),
+            f"blocks.{n}.attention.output",
+        )
+        hidden = F.gelu(
+            linear(norm(x, f"blocks.{n}.feed_forward_norm"), f"blocks.{n}.feed_forward.up"), approximate="tanh"
+        )
+        x = x + linear(hidden, f"blocks.{n}.feed_forward.down")
+    return F.linear(norm(x, "final_norm"), weights["token_embedding.weight"])
+
+
+def head_by_head(ids: Tensor, weights: dict[str, Tensor], config: GPTConfig) -> Tensor:
+    """Row by row and head by head, with loops and einsum."""
+    d, size = config.d_model, config.head_size
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        mean, var = x.mean(-1, keepdim=True), x.var(-1, correction=0, keepdim=True)
+        return torch.addcmul(weights[f"{name}.bias"], weights[f"{name}.weight"], (x - mean) * (var + 1e-5).rsqrt())
+
+    rows = []
+    for row in ids:
+        x = weights["token_embedding.weight"][row] + weights["position_embedding.weight"][: len(row)]
+        for n in range(config.n_layers):
+            of = {
+                name.removeprefix(f"blocks.{n}."): w for name, w in weights.items() if name.startswith(f"blocks.{n}.")
+            }
+            qkv = torch.einsum("td,ed->te", norm(x, f"blocks.{n}.attention_norm"), of["attention.qkv.weight"])
+            qkv = qkv + of["attention.qkv.bias"]
+            blends = []
+            for start in range(0, d, size):
+                q, k, v = (qkv[:, at + start : at + start + size] for at in (0, d, 2 * d))
+                scores = (q @ k.T / size**0.5).exp().tril()
+                blends.append(scores / scores.sum(-1, keepdim=True) @ v)
+            x = x + torch.cat(blends, -1) @ of["attention.output.weight"].T + of["attention.output.bias"]
+            up = norm(x, f"blocks.{n}.feed_forward_norm") @ of["feed_forward.up.weight"].T + of["feed_forward.up.bias"]
+            bent = up / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up**3)))
+            x = x + bent @ of["feed_forward.down.weight"].T + of["feed_forward.down.bias"]
+        rows.append(norm(x, "final_norm") @ weights["token_embedding.weight"].T)
+    return torch.stack(rows)
+
+
+def gpt_with(mistake: str) -> Callable[..., Tensor]:
+    """A GPT with one mistake, under its name."""
+
+    def with_mistake(ids: Tensor, weights: dict[str, Tensor], config: GPTConfig) -> Tensor:
+        return gpt_by_hand(ids, weights, config, mistake)
+
+    with_mistake.__name__ = mistake.replace(" ", "_")
+    return with_mistake
+
+
+def logits_cut_off(ids: Tensor, weights: dict[str, Tensor], config: GPTConfig) -> Tensor:
+    return with_torchs_functions(ids, weights, config).detach()
+
+
+def one_matrix_cut_off(ids: Tensor, weights: dict[str, Tensor], config: GPTConfig) -> Tensor:
+    frozen = {name: w.detach() if name == "blocks.1.attention.qkv.weight" else w for name, w in weights.items()}
+    return with_torchs_functions(ids, frozen, config)
+
+
+def two_heads_always(ids: Tensor, weights: dict[str, Tensor], config: GPTConfig) -> Tensor:
+    return with_torchs_functions(
+        ids, weights, GPTConfig(1, 1, config.n_layers, 2 if config.d_model > 4 else 1, config.d_model)
+    )
+
+
+def changes_a_weight(ids: Tensor, weights: dict[str, Tensor], config: GPTConfig) -> Tensor:
+    logits = with_torchs_functions(ids, weights, config)
+    weights["position_embedding.weight"].data[0] = 0
+    return logits
+
+
+def not_transposed(ids: Tensor, weights: dict[str, Tensor], config: GPTConfig) -> Tensor:
+    return weights["token_embedding.weight"][ids] @ weights["token_embedding.weight"]
+
+
+def noise_in_the_network(ids: Tensor, weights: dict[str, Tensor], config: GPTConfig) -> Tensor:
+    louder = {name: w * 1.01 if name.endswith("up.weight") else w for name, w in weights.items()}
+    return with_torchs_functions(ids, louder, config)
+
+
 def one_matrix_for_three(config: GPTConfig) -> int:
     return parameter_count(config) - 2 * config.n_layers * config.d_model**2
 
@@ -211,7 +347,8 @@ def ledger(config: GPTConfig, **changes: int) -> int:
     """Count line by line, or with one mistake."""
     V, T, L, d, d_ff = config.vocab_size, config.context_length, config.n_layers, config.d_model, config.d_ff or 0
     have = {
-        "V": V, "T": T, "L": L, "d_ff": d_ff or 4 * d, "bias": int(config.bias), "norm_bias": int(config.bias),
+        "V": V, "T": T if config.positions == "learned" else 0,
+        "L": L, "d_ff": d_ff or 4 * d, "bias": int(config.bias), "norm_bias": int(config.bias),
         "head": 0 if config.tie_embeddings else V, "head_bias": 0, "norms": 2, "final": 1, "matrices": 4, "up_bias": -1,
     } | changes  # fmt: skip
     up_bias = have["d_ff"] if have["up_bias"] < 0 else have["up_bias"]
@@ -264,6 +401,14 @@ def one_norm_a_block(config: GPTConfig) -> int:
 
 def norms_without_bias(config: GPTConfig) -> int:
     return ledger(config, norm_bias=0)
+
+
+def positions_always(config: GPTConfig) -> int:
+    return ledger(config, T=config.context_length)
+
+
+def untied_head_with_bias(config: GPTConfig) -> int:
+    return ledger(config, head_bias=0 if config.tie_embeddings else config.vocab_size)
 
 
 def linears_without_bias(config: GPTConfig) -> int:
@@ -401,6 +546,7 @@ ANSWERS = {
             bare_tensor: "a bare tensor",
             not_a_parameter: "cannot assign",
             with_a_bias: "The head has a bias now",
+            norm_overwritten: "Only the head gets a table of its own",
         },
     ),
     "initialise": Answers(
@@ -423,6 +569,45 @@ ANSWERS = {
             always_gpt2s_depth: "With L = 8 it should be",
             always_eight: "Right for 8 blocks",
             unties: "A tied one is tied no longer",
+            positions_of_openai: "So does OpenAI's code",
+            uniform_of_the_right_size: "the distribution is not normal",
+            seeded_before_each: "the very same qkv.weight",
+        },
+    ),
+    "your_gpt": Answers(
+        right=[with_the_package, with_torchs_functions, head_by_head],
+        wrong={
+            gpt_with("no positions"): "where it stands",
+            gpt_with("positions from 1"): "Which row did it get?",
+            gpt_with("no final norm"): "between the last block and the head",
+            gpt_with("no gain"): "Are both at work?",
+            gpt_with("unbiased"): "by d or by d - 1",
+            gpt_with("no epsilon"): "For numbers this small",
+            gpt_with("probabilities"): "Those are probabilities",
+            gpt_with("last only"): "Those are the logits of the last token",
+            gpt_with("no head"): "That is what the head reads",
+            **{gpt_with(mistake): question for mistake, question in ATTENTION.items()},
+            gpt_with("mask hides itself"): "Some logits are nan",
+            gpt_with("relu"): "Which bend has GPT-2?",
+            gpt_with("exact gelu"): "GELU comes in two forms",
+            gpt_with("no bend"): "between up and down",
+            gpt_with("no up bias"): "`feed_forward.up` has a bias",
+            gpt_with("no down bias"): "`feed_forward.down` has a bias",
+            gpt_with("no residual"): "Does yours replace it?",
+            gpt_with("no norm"): "read the stream through?",
+            gpt_with("post-norm"): "The stream itself is normalised",
+            gpt_with("first norm twice"): "Do both read through the same?",
+            gpt_with("side by side"): "before attention wrote",
+            gpt_with("feed-forward first"): "Which of the two sub-layers comes first?",
+            gpt_with("one block"): "Only one block was at work",
+            gpt_with("block 0 again"): "Did block 0 run each time?",
+            gpt_with("last block first"): "from 0 upwards",
+            logits_cut_off: "they carry no gradient",
+            one_matrix_cut_off: "does not get its gradient",
+            two_heads_always: "Is any size fixed?",
+            changes_a_weight: "it was only given to read",
+            not_transposed: "your shapes do not fit",
+            noise_in_the_network: "look at feed-forward. The first position",
         },
     ),
     "gpt_parameters": Answers(
@@ -447,6 +632,8 @@ ANSWERS = {
             a_matrix_for_each_head: "More heads are not more parameters",
             up_bias_too_short: "so d_ff biases",
             twelve_d_squared: "Write the ledger of this model",
+            positions_always: "there is no position table",
+            untied_head_with_bias: "V too many",
         },
     ),
     "gpt_forward_flops": Answers(

@@ -79,6 +79,70 @@ def two_at_most(x: Tensor, sublayers: list[Function]) -> Tensor:
     return folded(x, sublayers[:2])
 
 
+def cut_off(x: Tensor, sublayers: list[Function]) -> Tensor:
+    return folded(x.detach(), sublayers)
+
+
+def one_branch_cut_off(x: Tensor, sublayers: list[Function]) -> Tensor:
+    for sublayer in sublayers:
+        x = x + sublayer(x.detach())
+    return x
+
+
+def changes_a_batch(x: Tensor, sublayers: list[Function]) -> Tensor:
+    y = folded(x, sublayers)
+    if x.ndim > 1:
+        x.zero_()
+    return y
+
+
+def needs_two(x: Tensor, sublayers: list[Function]) -> Tensor:
+    return folded(x, sublayers) if len(sublayers) != 1 else sublayers[0](x)
+
+
+def squared_eps(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    return F.layer_norm(x, (x.size(-1),), gain, bias, eps**2)
+
+
+def root_of_eps(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    return F.layer_norm(x, (x.size(-1),), gain, bias, eps**0.5)
+
+
+def fixed_eps(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    return F.layer_norm(x, (x.size(-1),), gain, bias)
+
+
+def layer_norm_cut_off(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    return F.layer_norm(x, (x.size(-1),), gain, bias, eps).detach()
+
+
+def deviation_cut_off(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    deviation = torch.sqrt(x.var(-1, correction=0, keepdim=True) + eps).detach()
+    return gain * (x - x.mean(-1, keepdim=True)) / deviation + bias
+
+
+def gain_in_place(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    y = F.layer_norm(x, (x.size(-1),), gain, bias, eps)
+    gain.data.mul_(2)
+    return y
+
+
+def first_row_only(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    variance = x[:1].var(-1, correction=0, keepdim=True)
+    return gain * (x - x.mean(-1, keepdim=True)) / torch.sqrt(variance + eps) + bias
+
+
+def four_wide(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    return gain * centred / torch.sqrt(centred.square().sum(-1, keepdim=True) / 4 + eps) + bias
+
+
+def in_numpy(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> np.ndarray:
+    a = x.numpy()
+    variance = a.var(axis=-1, keepdims=True)
+    return gain.numpy() * (a - a.mean(axis=-1, keepdims=True)) / np.sqrt(variance + eps) + bias.numpy()
+
+
 def by_torch(x: Tensor, gain: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
     return F.layer_norm(x, (x.size(-1),), gain, bias, eps)
 
@@ -245,6 +309,35 @@ def changes_the_stream_it_got(
     return x
 
 
+def block_cut_off(
+    x: Tensor, attention_norm: Function, attention: Function, feed_forward_norm: Function, feed_forward: Function
+) -> Tensor:
+    return in_two_lines(x, attention_norm, attention, feed_forward_norm, feed_forward).detach()
+
+
+def dropout_cut_off(x: Tensor, p: float, training: bool) -> Tensor:
+    return functional(x, p, training).detach()
+
+
+def always_a_quarter(x: Tensor, p: float, training: bool) -> Tensor:
+    return F.dropout(x, 0.25 if p else 0.0, training)
+
+
+def always_scaled_by_a_quarter(x: Tensor, p: float, training: bool) -> Tensor:
+    return x * (torch.rand(x.shape) >= p) / (0.75 if p else 1) if training else x
+
+
+def only_what_is_positive(x: Tensor, p: float, training: bool) -> Tensor:
+    return F.dropout(x.abs(), p, training) if training else x
+
+
+def ruins_x_in_use(x: Tensor, p: float, training: bool) -> Tensor:
+    y = functional(x.clone(), p, training)
+    if not training:
+        x.mul_(2)
+    return y
+
+
 def functional(x: Tensor, p: float, training: bool) -> Tensor:
     return F.dropout(x, p, training)
 
@@ -332,10 +425,13 @@ ANSWERS = {
             changes_what_it_got: "changed the x it was given",
             only_the_last: "only the last sub-layer has had its say",
             two_at_most: "For three (square, minus, plus one)",
+            cut_off: "the gradient gets lost",
+            changes_a_batch: "overwrote what it was given",
+            needs_two: "For «minus» alone",
         },
     ),
     "layer_norm": Answers(
-        right=[by_torch, by_var_mean, by_the_mean_of_squares],
+        right=[by_torch, by_var_mean, by_the_mean_of_squares, in_numpy],
         wrong={
             unbiased: "Divide by d or by d - 1?",
             eps_outside: "to the variance or to its root",
@@ -353,6 +449,12 @@ ANSWERS = {
             gain_and_bias_first: "before the normalisation",
             no_gain_no_bias: "the same as without them",
             bias_forgotten: "Only one of the two",
+            squared_eps: "With ε = 2.75 the last of [1, 2, 3, 4] becomes 0.5",
+            root_of_eps: "With ε = 2.75 the last of [1, 2, 3, 4] becomes 0.8",
+            fixed_eps: "torch's own ε",
+            layer_norm_cut_off: "the gradient gets lost",
+            gain_in_place: "changed the gain or the bias",
+            first_row_only: "not for 3 rows of 5 tokens",
         },
     ),
     "pre_norm_block": Answers(
@@ -368,6 +470,7 @@ ANSWERS = {
             norm_on_what_is_written: "the norms came after the sub-layers",
             norms_swapped: "Which norm belongs to which sub-layer?",
             changes_the_stream_it_got: "changed the x it was given",
+            block_cut_off: "the gradient gets lost",
         },
     ),
     "dropout": Answers(
@@ -386,6 +489,11 @@ ANSWERS = {
             exactly_a_share: "Exactly a quarter became 0",
             takes_them_out: "Dropped numbers stay, as zeros",
             from_a_normal_distribution: "decide with probability p",
+            dropout_cut_off: "the gradient gets lost",
+            always_a_quarter: "With p = 0.5, 2",
+            always_scaled_by_a_quarter: "With p = 0.5 a 3 that stays becomes 4",
+            only_what_is_positive: "Right where every number is 3",
+            ruins_x_in_use: "With training=False your function changed",
         },
     ),
 }
