@@ -14,7 +14,7 @@ from minigpt.model.attention import scaled_dot_product_attention
 TOKENS = ("Pip", "kite", "it")
 Q = torch.tensor([[2.0, 0.0]])  # the query of «it»; numbers are those of the lesson
 K = torch.tensor([[0.0, 2.0], [2.0, 0.0], [1.0, 1.0]])
-V = torch.tensor([[0.0, 6.0], [3.0, 0.0], [3.0, 3.0]])
+V = torch.tensor([[0.0, 6.0], [3.0, 0.0], [0.0, 0.0]])
 
 
 def draw() -> Figure:
@@ -42,5 +42,5 @@ def draw() -> Figure:
 
 
 def numbers(vector: torch.Tensor) -> str:
-    """[2, 0] or [2.86, 0.83]."""
+    """[2, 0] or [2.3, 0.27]."""
     return f"[{', '.join(f'{round(x, 2):g}' for x in vector.tolist())}]"

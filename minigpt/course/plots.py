@@ -153,7 +153,7 @@ def heatmap(
 ) -> Figure:
     """A matrix as shaded fields, the larger the darker; in each field its number, to two decimals.
 
-    Fields hold what two decimals say, and nothing below 0 is darker than 0.
+    Fields hold what two decimals say, and nothing below 0 is darker than 0. What is nan, a masked weight, is grey.
 
     Args:
         rows: the name of each row, from the top.
@@ -169,9 +169,14 @@ def heatmap(
     with mpl.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(1.4 + wide * len(columns), 1 + high * len(rows)))
         axes = figure.subplots()
-        axes.pcolormesh(values, cmap=shade, vmin=0, edgecolors="white", linewidth=1.5 if numbers else 0.3)
+        lines: dict[str, Any] = {"edgecolors": "white", "linewidth": 1.5 if numbers else 0.3}
+        axes.pcolormesh(np.ma.masked_invalid(values), cmap=shade, vmin=0, **lines)
+        if np.isnan(values).any():
+            axes.set_facecolor(PALE)  # seen through what is masked
         for (row, column), value in np.ndenumerate(values) if numbers else ():
-            colour = "white" if value > 0.85 * values.max() else INK
+            if np.isnan(value):
+                continue
+            colour = "white" if value > 0.85 * np.nanmax(values) else INK
             axes.text(column + 0.5, row + 0.5, f"{value:g}", ha="center", va="center", color=colour)
         names = [[_visible(name) for name in side] for side in (columns, rows)]
         rotation = 0 if numbers and max(map(len, names[0])) <= 6 else 45 if numbers else 90

@@ -8,12 +8,14 @@
 # - compute attention from Q, K and V, with every number in between, by hand and in torch,
 # - write a softmax that does not overflow, and say how its weights answer a nudge,
 # - show by measurement why scores are divided by $\sqrt{d_k}$,
-# - read an attention map, and refute three things that are often said about attention.
+# - read an attention map, and say what it does not show.
 #
-# **Time** 85 min
+# **Time** 90 min
 #
 # **Builds on** [lesson 1](01_next_token_game.ipynb) (a GPT gives a probability for every next token) and
-# [lesson 3](03_embeddings_and_positions.ipynb) (inside the GPT, each token is a list of numbers, a vector).
+# [lesson 3](03_embeddings_and_positions.ipynb) (inside the GPT, each token is a list of numbers, a vector). From
+# [Torch and slopes](00b_torch_and_slopes.ipynb): sections 2 and 5 for the code, sections 7–9 (slopes, the quotient rule,
+# exponentials) for the second half.
 #
 # ![The GPT in grey with attention in blue; below, enlarged: the query of «it» is compared with three keys, the key of «kite» gets the longest bar of weight, and the three values are blended with these weights into one output](../figures/where_attention_by_hand.svg)
 
@@ -22,6 +24,7 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 
@@ -30,7 +33,10 @@ import torch
 from torch import Tensor, nn
 
 import minigpt.model.attention
+from minigpt.config import GPTConfig
 from minigpt.course import check, plots, start_lesson
+from minigpt.course.inside import look_inside
+from minigpt.model.gpt import GPT, TransformerBlock
 from minigpt.text import stories
 from minigpt.text.tokenizer import END_OF_TEXT
 from minigpt.weights.checkpoint import load_model
@@ -52,19 +58,21 @@ def tokens_of(story: stories.Story) -> list[int]:
     return [START, *tokenizer.encode(story.text)]
 
 
-def colour_at(story: stories.Story) -> list[int]:
-    """The positions at which a story names the colour of its object."""
-    colour = tokenizer.encode(f" {story.facts['colour']}")
-    assert len(colour) == 1
-    return [i for i, token in enumerate(tokens_of(story)) if token == colour[0]]
+def mentions(fact: str, story: stories.Story) -> list[int]:
+    """The positions at which a story names a fact, such as its colour."""
+    word = tokenizer.encode(f" {story.facts[fact]}")
+    assert len(word) == 1
+    return [i for i, token in enumerate(tokens_of(story)) if token == word[0]]
 
 
+# The story that comes back to its colour soonest (not orange: «an» would tell).
 candidates = [stories.story_at("test", i) for i in range(100)]
-candidates = [s for s in candidates if len(colour_at(s)) > 1 and s.facts["colour"] != "orange"]  # «an» would tell
-story = min(candidates, key=lambda s: colour_at(s)[1])  # the one that comes back to its colour soonest
-first, second, *_ = colour_at(story)
+candidates = [c for c in candidates if c.facts["colour"] != "orange"]
+candidates = [c for c in candidates if len(mentions("colour", c)) > 1]
+story = min(candidates, key=lambda c: mentions("colour", c)[1])
+first, second, *_ = mentions("colour", story)
 beginning = tokenizer.decode(tokens_of(story)[1:second])
-print(textwrap.fill(beginning + " …", 100))
+print(textwrap.fill(beginning + " …", 88))
 
 # %% [markdown]
 # Now put another colour into the first mention, and change nothing else. What does the model expect at the end?
@@ -73,16 +81,18 @@ print(textwrap.fill(beginning + " …", 100))
 for colour in ("red", "green", "white"):
     text = beginning.replace(f" {story.facts['colour']} ", f" {colour} ")
     with torch.no_grad():
-        probabilities = model(torch.tensor([[START, *tokenizer.encode(text)]]))[0, -1].softmax(dim=-1)
-    guess = tokenizer.decode([int(probabilities.argmax())])
-    print(f"with {colour:<6} {text[-14:]} …{guess}   (probability {probabilities.max():.2f})")
-    assert guess == f" {colour}" and probabilities.max() > 0.5
+        logits = model(torch.tensor([[START, *tokenizer.encode(text)]]))[0, -1]  # (V,)
+    best = logits.softmax(dim=-1).max()
+    guess = tokenizer.decode([int(logits.argmax())])
+    print(f"with {colour:<6} {text[-14:]} …{guess}   (probability {best:.2f})")
+    assert guess == f" {colour}" and best > 0.5
 print(f"the word that we changed stands {second - first} tokens before the gap")
 
 # %% [markdown]
-# The last words are the same three times, and the guess follows a word far back. So the last token must have fetched
-# something from there. It does not know the place: in another story the colour stands elsewhere. It has to *ask* for
-# it. **How can a list of numbers ask a question, and how can another list of numbers answer?**
+# The last words are the same three times, and the guess follows a word far back. So what stands there has reached the
+# last token, directly or through tokens in between. The last token does not know the position: in another story the
+# colour stands elsewhere. Somebody has to *ask* for it. **How can a list of numbers ask a question, and how can another
+# list of numbers answer?**
 
 # %% [markdown]
 # ## From exact lookup to soft lookup
@@ -119,14 +129,14 @@ print("scores:", scores, "→", values[scores.index(max(scores))])
 
 # %%
 for question in ([1.0, 1.0], [1.0, 0.0], [0.99, 0.01], [0.98, 0.02]):
-    scores = [dot(question, key) for key in keys]
-    print(f"question {question}: scores {[round(s, 2) for s in scores]} → {values[scores.index(max(scores))]}")
+    scores = [round(dot(question, key), 2) for key in keys]
+    print(f"question {question}: scores {scores} → {values[scores.index(max(scores))]}")
 
 # %% [markdown]
 # The second fault is the worse one. A network learns by nudging its numbers and watching whether the result gets better
 # (lesson 9). A result that does not move teaches nothing.
 #
-# Both faults go away if we answer with a **blend of all values**, mostly of those whose keys fit. We need a weight for
+# Both faults go away if we answer with a *blend of all values*, mostly of those whose keys fit. We need a weight for
 # each value: positive, and together 1. Can we divide each score by the total?
 
 # %%
@@ -143,7 +153,8 @@ print("scores", scores, "divided by their total:", [s / sum(scores) for s in sco
 # %%
 def weights_from(scores: Sequence[float]) -> list[float]:
     exponentials = [math.exp(score) for score in scores]
-    return [e / sum(exponentials) for e in exponentials]
+    total = sum(exponentials)
+    return [e / total for e in exponentials]
 
 
 print("e^score:", [f"{math.exp(score):.4f}" for score in (2, 0, 1)])
@@ -154,13 +165,13 @@ print("weights:", [f"{w:.4f}" for w in weights_from([2, 0, 1])])
 # The second weight is $e^0 / (e^2 + e^0 + e^1) = 1 / 11.1073 = 0.0900$. This function from scores to weights is called
 # **softmax**: a maximum that does not decide, but leans.
 #
-# Words cannot be averaged, vectors can. Let each value be a vector with one place for each word. The blend is then a
+# Words cannot be averaged, vectors can. Let each value be a vector with one number for each word. The blend is then a
 # vector, too:
 
 # %%
 value_vectors = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]  # red, Pip, harbour
-weights = weights_from([2, 0, 1])
-blend = [sum(w * value[i] for w, value in zip(weights, value_vectors, strict=True)) for i in range(3)]
+weighted = list(zip(weights_from([2, 0, 1]), value_vectors, strict=True))
+blend = [sum(w * value[i] for w, value in weighted) for i in range(3)]
 for word, share in zip(values, blend, strict=True):
     print(f"{word:<8} {share:.4f}")
 
@@ -169,7 +180,7 @@ for word, share in zip(values, blend, strict=True):
 
 # %%
 turn = [i / 200 for i in range(201)]
-turned = [[dot([1 - t, t], key) for key in keys] for t in turn]  # three scores for each question
+turned = [[dot([1 - t, t], key) for key in keys] for t in turn]  # three scores each
 hard = [float(scores[1] == max(scores)) for scores in turned]
 soft = [round(weights_from(scores)[1], 3) for scores in turned]
 plots.curves(
@@ -237,7 +248,9 @@ def softmax(scores: list[float]) -> list[float]:
     """Positive weights that sum to 1."""
     ### BEGIN SOLUTION
     largest = max(scores)
-    exponentials = [math.exp(score - largest) for score in scores]  # the largest is e^0 = 1, none is above
+    exponentials = [
+        math.exp(score - largest) for score in scores
+    ]  # the largest is e^0 = 1, none is above
     total = sum(exponentials)
     return [e / total for e in exponentials]
     ### END SOLUTION
@@ -253,44 +266,34 @@ check.softmax(softmax)
 print(big.softmax(dim=-1))
 
 # %% [markdown]
-# <div class="alert alert-warning">
-# <b>You may have read</b> a worked example that multiplies one query with one key, gets the score 18.515, and feeds it to softmax, which
-# gives the weights [0.217, 0.302, 0.481].
-# It cannot. One score gives one weight, and that weight is 1, whatever the score. Three weights need three scores, and three scores
-# need three keys: a query on its own has nothing to choose from.
-# </div>
-
-# %%
-for score in (-3.0, 0.0, 18.515):
-    print(f"softmax([{score}]) = {torch.tensor([score]).softmax(dim=-1).tolist()}")
-    assert torch.tensor([score]).softmax(dim=-1).tolist() == [1.0]
-needed = torch.tensor([0.217, 0.302, 0.481]).log()  # scores that would give these weights, up to a shift
-print("three scores that do give those weights:", (needed - needed[0]).numpy().round(2))
-assert torch.allclose((needed - needed[0]).softmax(dim=-1), torch.tensor([0.217, 0.302, 0.481]))
-
-# %% [markdown]
 # ## Three tokens, every number
 #
 # In a text, every token asks, and every token can answer. So each has all three: a query, a key and a value. Stack them
 # as the rows of three matrices, **Q**, **K** and **V**, one row for each token. (The field writes V for the values and
-# for the size of the vocabulary; in this lesson it is the values.) Our text is *Pip*, *kite*, *it*. The numbers in
-# queries and keys mean (thing, person), and we have chosen them by hand:
+# for the size of the vocabulary; from here to the end of this lesson it is the values. And $d_k$, the length of a query,
+# is called `head_size` in the package.) Our text is *Pip*, *kite*, *it*. We choose all numbers by hand.
+#
+# The numbers in queries and keys mean (thing, person):
 #
 # - *it* looks for a thing, and urgently: `[2, 0]`.
 # - *kite* looks for a person, its owner: `[0, 1]`.
 # - *Pip* looks for either: `[1, 1]`.
+#
+# The numbers in values mean (red, years old), the facts that a token can hand over: *Pip* is six years old, the *kite*
+# is red, and *it* has nothing to tell yet.
 
 # %%
 names = ["Pip", "kite", "it"]
-Q = [[1, 1], [0, 1], [2, 0]]  # (T, d_k): T = 3 tokens, d_k = 2 numbers in each query and key
+Q = [[1, 1], [0, 1], [2, 0]]  # (T, d_k): T = 3 tokens, d_k = 2
 K = [[0, 2], [2, 0], [1, 1]]  # (T, d_k)
-V = [[0, 6], [3, 0], [3, 3]]  # (T, d_v), d_v = 2
+V = [[0, 6], [3, 0], [0, 0]]  # (T, d_v), d_v = 2
 
 
 def show(title: str, matrix: Sequence[Sequence[float]]) -> None:
     print(title)
     for name, row in zip(names, matrix, strict=True):
-        print(f"  {name:<5}", "".join(f"{x:9.4f}" if isinstance(x, float) else f"{x!s:>9}" for x in row))
+        cells = [f"{x:9.4f}" if isinstance(x, float) else f"{x!s:>9}" for x in row]
+        print(f"  {name:<5}", *cells, sep="")
 
 
 # %% [markdown]
@@ -298,8 +301,8 @@ def show(title: str, matrix: Sequence[Sequence[float]]) -> None:
 # the one of *it*: `[2, 0]` with each of the three keys.
 
 # %%
-scores = [[dot(q, k) for k in K] for q in Q]  # (T, T)
-show("scores", scores)
+all_scores = [[dot(q, k) for k in K] for q in Q]  # (T, T)
+show("scores", all_scores)
 
 # %% [markdown]
 # The row of *it* is 0, 4, 2: *kite* fits best. The row of *Pip* is 2, 2, 2: he finds all equally good.
@@ -308,7 +311,7 @@ show("scores", scores)
 # division.
 
 # %%
-scaled = [[s / math.sqrt(2) for s in row] for row in scores]  # (T, T)
+scaled = [[s / math.sqrt(2) for s in row] for row in all_scores]  # (T, T)
 show("scaled scores", scaled)
 
 # %% [markdown]
@@ -319,18 +322,27 @@ show("scaled scores", scaled)
 exponentials = [[math.exp(s) for s in row] for row in scaled]
 show("exponentials", exponentials)
 print("totals of the rows:", [round(sum(row), 4) for row in exponentials])
-weights = [[e / sum(row) for e in row] for row in exponentials]  # (T, T): each row sums to 1
+weights = [[e / sum(row) for e in row] for row in exponentials]  # each row sums to 1
 show("weights", weights)
 
 # %% [markdown]
 # **Step 4, blend.** Each output is the average of the rows of V with these weights. For *it*, the first number is
-# $0.0454 \cdot 0 + 0.7679 \cdot 3 + 0.1867 \cdot 3$. Work it out, and the second one, too.
+# $0.0454 \cdot 0 + 0.7679 \cdot 3 + 0.1867 \cdot 0$. Work it out, and the second one, too.
+
 
 # %%
-output = [[sum(w * value[c] for w, value in zip(row, V, strict=True)) for c in range(2)] for row in weights]
+def blend_of(row: Sequence[float]) -> list[float]:
+    """The average of the rows of V with these weights."""
+    return [sum(w * v[c] for w, v in zip(row, V, strict=True)) for c in range(2)]
+
+
+output = [blend_of(row) for row in weights]
 show("output", output)  # (T, d_v)
 
 # %% [markdown]
+# Read the last row. *It* had nothing to tell. Now it holds 2.30 of the kite's 3 for *red*, and next to nothing of Pip's
+# six years: 0.27. Whoever reads *it* from here on can learn its colour.
+#
 # For *Pip* we can do without rounding. Three equal scores give three equal weights, and these are exact fractions:
 
 # %%
@@ -358,22 +370,26 @@ plots.heatmap(names, names, weights, "who looks", "at whom")
 q_np, k_np, v_np = (np.array(matrix, dtype=np.float64) for matrix in (Q, K, V))
 scores_np = q_np @ k_np.T  # (T, T)
 scaled_np = scores_np / np.sqrt(2)
-exponentials_np = np.exp(scaled_np - scaled_np.max(axis=-1, keepdims=True))  # shifted: it cannot overflow
+shifted_np = scaled_np - scaled_np.max(axis=-1, keepdims=True)  # it cannot overflow
+exponentials_np = np.exp(shifted_np)
 weights_np = exponentials_np / exponentials_np.sum(axis=-1, keepdims=True)
 output_np = weights_np @ v_np  # (T, d_v)
 
-assert np.array_equal(scores_np, scores)
-assert np.allclose(scaled_np, scaled) and np.allclose(weights_np, weights) and np.allclose(output_np, output)
+assert np.array_equal(scores_np, all_scores)
+assert np.allclose(weights_np, weights) and np.allclose(output_np, output)
 print(output_np)
 
 # %%
-q, k, v = (torch.tensor(matrix, dtype=torch.float64) for matrix in (Q, K, V))
-scores_t = q @ k.T
-scaled_t = scores_t / math.sqrt(2)
+q_t, k_t, v_t = (torch.tensor(matrix, dtype=torch.float64) for matrix in (Q, K, V))
+scaled_t = q_t @ k_t.T / math.sqrt(2)  # (T, T)
 weights_t = scaled_t.softmax(dim=-1)
-output_t = weights_t @ v
+output_t = weights_t @ v_t  # (T, d_v)
 
-for ours, theirs in ((scores_t, scores_np), (scaled_t, scaled_np), (weights_t, weights_np), (output_t, output_np)):
+for ours, theirs in (
+    (scaled_t, scaled_np),
+    (weights_t, weights_np),
+    (output_t, output_np),
+):
     assert torch.allclose(ours, torch.from_numpy(theirs))
 print(output_t)
 
@@ -387,7 +403,7 @@ print(output_t)
 
 # %% tags=["exercise"]
 def dot_product_attention(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries (..., T_q, d_k), keys (..., T_k, d_k), values (..., T_k, d_v) to output (..., T_q, d_v) and weights."""
+    """Output (..., T_q, d_v) and weights (..., T_q, T_k) of q (..., T_q, d_k), k, v."""
     ### BEGIN SOLUTION
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T_q, T_k)
     weights = scores.softmax(dim=-1)
@@ -405,19 +421,23 @@ check.dot_product_attention(dot_product_attention)
 
 
 # %% tags=["package:minigpt.model.attention.scaled_dot_product_attention"]
-def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> tuple[Tensor, Tensor]:
-    """softmax(Q K^T / sqrt(d_k)) V, the formula of Vaswani et al. 2017, section 3.2.1."""
+def scaled_dot_product_attention(
+    q: Tensor, k: Tensor, v: Tensor, causal: bool = False
+) -> tuple[Tensor, Tensor]:
+    """softmax(Q K^T / sqrt(d_k)) V: Vaswani et al. 2017, section 3.2.1."""
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T_q, T_k)
     if causal:
         T_q, T_k = scores.shape[-2:]
         visible = scores.new_ones(T_q, T_k, dtype=torch.bool).tril(T_k - T_q)
-        scores = scores.masked_fill(~visible, -math.inf)  # e^-inf = 0: no weight on the future
+        scores = scores.masked_fill(~visible, -math.inf)  # e^-inf = 0
     weights = scores.softmax(dim=-1)
     return weights @ v, weights
 
 
 # %%
-output_m, weights_m = minigpt.model.attention.scaled_dot_product_attention(q, k, v)
+output_m, weights_m = minigpt.model.attention.scaled_dot_product_attention(
+    q_t, k_t, v_t
+)
 assert torch.allclose(weights_m, weights_t) and torch.allclose(output_m, output_t)
 print("minigpt gives the output that we have computed by hand:")
 show("output", output_m.tolist())
@@ -426,8 +446,9 @@ show("output", output_m.tolist())
 # ## Where queries, keys and values come from
 #
 # Nobody writes them by hand in a GPT. Each token is one vector $x$ of $d_{model}$ numbers, and three matrices make a
-# query, a key and a value from it: $q = x W_Q$, $k = x W_K$, $v = x W_V$. These matrices are learned. They are the same
-# for all tokens.
+# query, a key and a value from it: $q = x W_Q^\top$, $k = x W_K^\top$, $v = x W_V^\top$. These matrices are learned. They are
+# the same for all tokens. As torch does, we write a matrix with one *row* for each number that comes out: row 0 of $W_Q$,
+# multiplied with $x$, gives the first number of the query. (The papers write $x W$, with columns in place of rows.)
 #
 # ```mermaid
 # flowchart LR
@@ -445,27 +466,26 @@ show("output", output_m.tolist())
 
 # %%
 X = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 1, 1]])  # (T, d_model)
-W_Q = torch.tensor([[1, 1], [-1, 0], [3, 0]])  # (d_model, d_k)
-W_K = torch.tensor([[0, 2], [2, -2], [-1, 3]])  # (d_model, d_k)
-W_V = torch.tensor([[0, 6], [3, -6], [0, 9]])  # (d_model, d_v)
+W_Q = torch.tensor([[1, -1, 3], [1, 0, 0]])  # (d_k, d_model)
+W_K = torch.tensor([[0, 2, -1], [2, -2, 3]])  # (d_k, d_model)
+W_V = torch.tensor([[0, 3, -3], [6, -6, 6]])  # (d_v, d_model)
 
-assert (X @ W_Q).tolist() == Q and (X @ W_K).tolist() == K and (X @ W_V).tolist() == V
-print("query of «it»: [0, 1, 1] · W_Q =", (X @ W_Q)[2].tolist())
+assert (X @ W_Q.T).tolist() == Q and (X @ W_K.T).tolist() == K
+assert (X @ W_V.T).tolist() == V
+print("query of «it»: [0, 1, 1] @ W_Q.T =", (X @ W_Q.T)[2].tolist())
 
 # %% [markdown]
 # When queries come from the same tokens as keys and values, this is **self-attention**.
 #
 # <div class="alert alert-warning">
-# <b>You may have read</b> that the token's own vector serves as query, key and value at once: compare the vectors with each other,
-# and blend them.
-# Then the score of token <i>i</i> for token <i>j</i> is x<sub>i</sub> · x<sub>j</sub>, the same as that of <i>j</i> for <i>i</i>. Asking and
-# answering are tied together, and some things cannot be said at all.
+# <b>You may have read</b> that attention compares the words' own vectors with each other: the more alike two words are, the more they
+# attend to each other.
+# Without the matrices it would be so. The score of <i>i</i> for <i>j</i> would be x<sub>i</sub> · x<sub>j</sub>: asking and being found
+# would be one thing.
 # </div>
 #
-# Take the smallest thing that cannot be said: three tokens in a ring, where A looks mostly at B, B at C, and C at A.
-# With one vector each, A's choice means $s_{AB} > s_{AC}$, C's means $s_{CA} > s_{CB}$, B's means $s_{BC} > s_{BA}$.
-# But $s_{AC} = s_{CA}$ and so on, hence $s_{AB} > s_{AC} > s_{BC} > s_{AB}$: a number greater than itself. We search
-# for such a ring among random vectors.
+# What would follow? Let us take random vectors of the same length, eight numbers each, once as they are and once through
+# a $W_Q$ and a $W_K$ (random, too), and look at whom each token likes best.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -476,37 +496,35 @@ def random(*shape: int) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-x = random(10_000, 3, 8)  # 10,000 texts of three tokens, 8 numbers in each vector
-one_vector = x @ x.mT  # (10_000, 3, 3); mT swaps the last two dimensions
-two_vectors = (x @ random(8, 8)) @ (x @ random(8, 8)).mT  # x W_Q times x W_K
-assert torch.allclose(one_vector, one_vector.mT), "x x^T is symmetric"
-
-ring = torch.tensor([1, 2, 0])  # A looks at B, B at C, C at A
-for text, ring_scores in (("one vector for all", one_vector), ("queries and keys", two_vectors)):
-    rings = (ring_scores.argmax(dim=-1) == ring).all(dim=-1).sum()
-    print(f"{text:<19} rings: {rings} of 10,000")
-assert not (one_vector.argmax(dim=-1) == ring).all(dim=-1).any()
-
-same_length = nn.functional.normalize(x, dim=-1)
-own = (same_length @ same_length.mT).argmax(dim=-1) == torch.tensor([0, 1, 2])
-print(f"vectors of the same length that look mostly at themselves: {own.double().mean():.0%}")
-assert own.all()
+x = nn.functional.normalize(random(10_000, 3, 8), dim=-1)  # 10,000 texts of 3 tokens
+asking, found = x @ random(8, 8).T, x @ random(8, 8).T  # x W_Q^T and x W_K^T
+likes = {"own vectors": x @ x.mT, "W_Q and W_K": asking @ found.mT}  # (10_000, 3, 3)
+for text, fit in likes.items():
+    at_itself = (fit.argmax(dim=-1) == torch.arange(3)).double().mean()
+    both_ways = torch.allclose(fit, fit.mT)  # mT swaps the last two dimensions
+    print(f"{text}: {at_itself:4.0%} like themselves best; same both ways: {both_ways}")
+assert at_itself < 0.5 and not both_ways
 
 # %% [markdown]
-# With vectors of equal length, nobody fits me better than I do, so everybody looks mostly at themselves. $W_Q$ and
-# $W_K$ separate what a token asks from how it is found: *it* asks for a thing, and is found as thing or person. $W_V$
-# separates what is handed over from both.
+# With vectors of equal length, nobody fits me better than I do, so everybody looks mostly at themselves. With matrices
+# in between, most prefer another.
+#
+# The second column matters as much. A GPT meets the same two words in either order: *kite … it* and *it … kite*. From
+# their own vectors both give the same score, so *it* after *kite* would look back exactly as hard as *kite* after *it*. Only
+# *it* has a reason to. $W_Q$ and $W_K$ separate what a token asks from how it is found: *it* asks for a thing, and is
+# found as thing or person. $W_V$ separates what is handed over from both.
 
 # %% [markdown]
 # ## How the weights answer a nudge
 #
-# A network learns through slopes, so let us work out those of softmax. Three scores make the numbers easy: 0, ln 2, ln 3.
+# A network learns through slopes, so let us work out those of softmax. (A slope says by how much a result changes per
+# change of what it is made from, for tiny changes.) Three scores make the numbers easy: 0, ln 2, ln 3.
 # Their exponentials are 1, 2, 3, the total is 6, and the weights are exactly 1/6, 1/3, 1/2.
 #
 # Raise the second score by a little, $\varepsilon$. For small $\varepsilon$, $e^\varepsilon$ is close to
 # $1 + \varepsilon$, so the exponentials become 1, $2 + 2\varepsilon$, 3, and the total becomes $6 + 2\varepsilon$.
 #
-# - The second weight is $\frac{2 + 2\varepsilon}{6 + 2\varepsilon}$. By the rule for quotients, its slope at $\varepsilon = 0$ is $\frac{2 \cdot 6 - 2 \cdot 2}{6^2} = \frac{2}{9}$, which is $\frac13 (1 - \frac13)$.
+# - The second weight is $\frac{2 + 2\varepsilon}{6 + 2\varepsilon}$. By the quotient rule ([Torch and slopes](00b_torch_and_slopes.ipynb), section 8), its slope at $\varepsilon = 0$ is $\frac{2 \cdot 6 - 2 \cdot 2}{6^2} = \frac{2}{9}$, which is $\frac13 (1 - \frac13)$.
 # - The first weight is $\frac{1}{6 + 2\varepsilon}$. Its slope is $-\frac{1 \cdot 2}{6^2} = -\frac{1}{18}$, which is $-\frac16 \cdot \frac13$.
 #
 # Find the slope of the third weight yourself before you read on. What must the three slopes add up to?
@@ -514,7 +532,8 @@ assert own.all()
 # %%
 w1, w2, w3 = Fraction(1, 6), Fraction(1, 3), Fraction(1, 2)
 slopes = [-w1 * w2, w2 * (1 - w2), -w3 * w2]
-print("slopes of the three weights, when the second score rises:", [str(s) for s in slopes], "sum:", sum(slopes))
+print("slopes, when the second score rises:", [str(slope) for slope in slopes])
+print("sum:", sum(slopes))
 
 # %% [markdown]
 # They add up to 0, because the weights always add up to 1: what one gains, the others lose, each in proportion to what
@@ -534,7 +553,10 @@ print("slopes of the three weights, when the second score rises:", [str(s) for s
 def softmax_jacobian(weights: list[float]) -> list[list[float]]:
     """Row i, column j: by how much weight i changes per change of score j."""
     ### BEGIN SOLUTION
-    return [[w_i * ((i == j) - w_j) for j, w_j in enumerate(weights)] for i, w_i in enumerate(weights)]
+    return [
+        [w_i * ((i == j) - w_j) for j, w_j in enumerate(weights)]
+        for i, w_i in enumerate(weights)
+    ]
     ### END SOLUTION
 
 
@@ -553,13 +575,13 @@ by_hand = torch.diag(w) - torch.outer(w, w)  # w_i δ_ij - w_i w_j
 
 nudge = 1e-5
 differences = torch.zeros(3, 3, dtype=torch.float64)
-for j in range(3):
-    step = torch.zeros(3, dtype=torch.float64)
-    step[j] = nudge
-    differences[:, j] = ((s + step).softmax(dim=-1) - (s - step).softmax(dim=-1)) / (2 * nudge)
+for j, step in enumerate(nudge * torch.eye(3, dtype=torch.float64)):
+    up, down = (s + step).softmax(dim=-1), (s - step).softmax(dim=-1)
+    differences[:, j] = (up - down) / (2 * nudge)
 
-by_autograd = torch.autograd.functional.jacobian(lambda scores: scores.softmax(dim=-1), s)
-assert torch.allclose(by_hand, differences, atol=1e-9) and torch.allclose(by_hand, by_autograd)
+by_autograd = torch.autograd.functional.jacobian(lambda x: x.softmax(dim=-1), s)
+assert torch.allclose(by_hand, differences, atol=1e-9)
+assert torch.allclose(by_hand, by_autograd)
 print(by_hand)
 
 # %% [markdown]
@@ -572,16 +594,16 @@ print(by_hand)
 
 # %%
 for factor in (0.1, 1, 10, 30):
-    w = (s * factor).softmax(dim=-1)
-    jacobian = torch.diag(w) - torch.outer(w, w)
-    print(f"scores × {factor:<4} weights {w.numpy()}   length of the Jacobian {jacobian.norm():.4f}")
+    sure = (s * factor).softmax(dim=-1)
+    length = (torch.diag(sure) - torch.outer(sure, sure)).norm()
+    print(f"scores × {factor:<4} weights {sure.numpy()}   length {length:.4f}")
 
 # %% [markdown]
 # ## Why √d_k
 #
-# Large scores make softmax sure, and a sure softmax has no slopes. How large are scores? At the start of training,
-# queries and keys are more or less random. Take the simplest random number: a coin that says −1 or +1. It has mean 0
-# and variance 1 (the mean of the squares).
+# Large scores make softmax sure, and a sure softmax has no slopes. How large are scores? That depends on the queries and
+# keys, and on how many numbers they have. Let us first see what $d_k$ alone does. Take the simplest random number: a coin
+# that says −1 or +1. It has mean 0 and variance 1 (the mean of the squares).
 #
 # For $d_k = 1$ the score is −1 or +1: variance 1. Work out $d_k = 2$ yourself: which scores can come out, and how
 # often?
@@ -589,9 +611,10 @@ for factor in (0.1, 1, 10, 30):
 # %%
 for d_k in (1, 2, 3, 4):
     coins = list(product((-1, 1), repeat=d_k))
-    all_scores = Counter(int(dot(a, b)) for a in coins for b in coins)  # every query with every key
-    variance = Fraction(sum(score**2 * count for score, count in all_scores.items()), all_scores.total())
-    print(f"d_k = {d_k}: scores {dict(sorted(all_scores.items()))}, variance {variance}")
+    counts = Counter(int(dot(a, b)) for a in coins for b in coins)  # all q with all k
+    squares = sum(score**2 * count for score, count in counts.items())
+    variance = Fraction(squares, counts.total())
+    print(f"d_k = {d_k}: {dict(sorted(counts.items()))}, variance {variance}")
     assert variance == d_k
 
 # %% [markdown]
@@ -603,11 +626,16 @@ for d_k in (1, 2, 3, 4):
 
 # %%
 sizes = [2**i for i in range(10)]
-paired = {d_k: (random(10_000, d_k) * random(10_000, d_k)).sum(dim=-1) for d_k in sizes}  # (10_000,) scores
-plain = [round(float(s.var()), 2) for s in paired.values()]
-divided = [round(float((s / math.sqrt(d_k)).var()), 2) for d_k, s in paired.items()]
-assert all(abs(measured / d_k - 1) < 0.1 for measured, d_k in zip(plain, sizes, strict=True))
-plots.curves({"q · k": (sizes, plain), "q · k / √d_k": (sizes, divided)}, "d_k", "variance of the scores", log="xy")
+products = {d_k: random(10_000, d_k) * random(10_000, d_k) for d_k in sizes}
+variances = [float(product.sum(dim=-1).var()) for product in products.values()]
+scaled_variances = [var / d_k for var, d_k in zip(variances, sizes, strict=True)]
+assert all(abs(var - 1) < 0.1 for var in scaled_variances)
+plots.curves(
+    {"q · k": (sizes, variances), "q · k / √d_k": (sizes, scaled_variances)},
+    "d_k",
+    "variance of the scores",
+    log="xy",
+)
 
 # %% [markdown]
 # What does that do to the weights? Their **entropy**, $-\sum_i w_i \ln w_i$, says how widely they are spread: ln 64 =
@@ -616,7 +644,7 @@ plots.curves({"q · k": (sizes, plain), "q · k / √d_k": (sizes, divided)}, "d
 
 # %%
 drawn = {d_k: (random(200, 1, d_k), random(200, 64, d_k)) for d_k in sizes}
-scores_of = {d_k: (q @ k.mT).squeeze(1) for d_k, (q, k) in drawn.items()}  # (200, 64) for each d_k
+scores_of = {d_k: (q @ k.mT).squeeze(1) for d_k, (q, k) in drawn.items()}  # (200, 64)
 divisors: dict[str, Callable[[float], float]] = {
     "q · k": lambda d_k: 1,
     "q · k / √d_k": math.sqrt,
@@ -633,15 +661,18 @@ def entropy(weights: Tensor) -> float:
     return float(torch.special.entr(weights).sum(dim=-1).mean())
 
 
-spread = {name: [round(entropy(weights_of(name, d_k)), 3) for d_k in sizes] for name in divisors}
+spread = {name: [entropy(weights_of(name, d_k)) for d_k in sizes] for name in divisors}
 assert spread["q · k"][-1] < 0.5 and spread["q · k / d_k"][-1] > 4.1
 print(f"ln 64 = {math.log(64):.2f}")
 plots.curves(
-    {name: (sizes, entropies) for name, entropies in spread.items()}, "d_k", "entropy of the weights (nats)", log="x"
+    {name: (sizes, entropies) for name, entropies in spread.items()},
+    "d_k",
+    "entropy of the weights (nats)",
+    log="x",
 )
 
 # %% [markdown]
-# Without a scale, the weights collapse onto one token before anything was learned, and which one is chance. Divided by
+# Without a scale, the weights collapse onto one token, and which one is chance. Divided by
 # $d_k$, they end up equal: the tokens look at nothing in particular. With $\sqrt{d_k}$ the spread hardly depends on
 # $d_k$. And the slopes?
 
@@ -649,14 +680,21 @@ plots.curves(
 # %%
 def jacobian_length(weights: Tensor) -> Tensor:
     """For each row of weights: how much softmax moves."""
-    return (torch.diag_embed(weights) - weights.unsqueeze(-1) * weights.unsqueeze(-2)).norm(dim=(-2, -1))
+    outer = weights.unsqueeze(-1) * weights.unsqueeze(-2)  # (200, 64, 64)
+    return (torch.diag_embed(weights) - outer).norm(dim=(-2, -1))
 
 
-plain = [round(float(jacobian_length(weights_of("q · k", d_k)).median()), 4) for d_k in sizes]
-divided = [round(float(jacobian_length(weights_of("q · k / √d_k", d_k)).median()), 4) for d_k in sizes]
-assert plain[-1] < 0.1 * divided[-1] and max(plain) > max(divided)
+lengths = {
+    name: [float(jacobian_length(weights_of(name, d_k)).median()) for d_k in sizes]
+    for name in ("q · k", "q · k / √d_k")
+}
+assert lengths["q · k"][-1] < 0.1 * lengths["q · k / √d_k"][-1]
+assert max(lengths["q · k"]) > max(lengths["q · k / √d_k"])
 plots.curves(
-    {"q · k": (sizes, plain), "q · k / √d_k": (sizes, divided)}, "d_k", "length of the Jacobian, median", log="x"
+    {name: (sizes, medians) for name, medians in lengths.items()},
+    "d_k",
+    "length of the Jacobian, median",
+    log="x",
 )
 
 # %% [markdown]
@@ -664,26 +702,74 @@ plots.curves(
 # query all but vanish. The paper's authors wrote that they *suspect* this for large $d_k$. You have measured it. With
 # the scale, $d_k$ hardly matters.
 #
+# ### What reaches the query (optional)
+#
 # One step further, for a fuller picture. What reaches the *query* are the slopes of softmax times the keys, and
 # unscaled keys pull hard. So let autograd compute the **gradient** at the query, the slopes of one number of the output
 # for all components of the query. We take its length, and of all queries the mean and the median.
 
 # %%
-d_k = sizes[-1]
-q, k = drawn[d_k]
-v = random(200, 64, 1)
+some_queries, some_keys = drawn[512]
+some_values = random(200, 64, 1)
 for name in ("q · k", "q · k / √d_k"):
-    query = q.clone().requires_grad_()
-    weights = (query @ k.mT / divisors[name](d_k)).softmax(dim=-1)
-    (weights @ v).sum().backward()
+    query = some_queries.clone().requires_grad_()
+    attended = (query @ some_keys.mT / divisors[name](512)).softmax(dim=-1)
+    (attended @ some_values).sum().backward()
     assert query.grad is not None
-    lengths = query.grad.norm(dim=-1)
-    print(f"{name:<13} gradient at the query: mean {lengths.mean():.2f}, median {lengths.median():.2f}")
-    assert (lengths.mean() > 5 * lengths.median()) == (name == "q · k")
+    pushes = query.grad.norm(dim=-1)
+    print(f"{name:<13} mean {pushes.mean():.2f}, median {pushes.median():.2f}")
+    assert (pushes.mean() > 5 * pushes.median()) == (name == "q · k")
 
 # %% [markdown]
 # Without the scale the gradient is not small everywhere. It is *uneven*: a few queries near a tie get a violent push,
 # and most get next to none. With the scale, mean and median are close.
+#
+# ### Does a real GPT start there?
+#
+# All that was for numbers of variance 1. Does a GPT begin with such queries and keys? Make two, untrained: our
+# storyteller's sizes, and those of GPT-2 (with one block and fewer words, to save time). We look into the first block, at
+# 64 random tokens.
+
+
+# %%
+def first_queries_and_keys(config: GPTConfig) -> tuple[Tensor, Tensor]:
+    """Queries and keys of an untrained model's first block: (h, 64, d_k) each."""
+    torch.manual_seed(0)
+    untrained = GPT(config).double()
+    block = untrained.blocks[0]
+    assert isinstance(block, TransformerBlock)
+    random_ids = torch.randint(config.vocab_size, (64,)).tolist()
+    x = block.attention_norm(look_inside(untrained, random_ids).stream[0])
+    q, k, _ = block.attention.qkv(x).chunk(3, dim=-1)  # (64, d_model)
+    q, k = (part.unflatten(-1, (config.n_heads, -1)).transpose(0, 1) for part in (q, k))
+    return q, k
+
+
+print(f"entropy of the weights, at most ln 64 = {math.log(64):.1f}")
+new_models = {
+    "storyteller": replace(model.config, n_layers=1),
+    "GPT-2": GPTConfig(vocab_size=1000, n_layers=1),
+}
+for name, config in new_models.items():
+    with torch.no_grad():
+        new_q, new_k = first_queries_and_keys(config)
+        new_scores = new_q @ new_k.mT  # (h, 64, 64)
+        spreads = [
+            entropy((new_scores / divisor).softmax(dim=-1))
+            for divisor in (1, math.sqrt(config.head_size))
+        ]
+    print(f"{name:<12} d_k = {config.head_size}, deviation of q {new_q.std():.2f}: "
+          f"unscaled {spreads[0]:.1f}, scaled {spreads[1]:.1f}")  # fmt: skip
+    assert spreads[1] > 4.0 and (spreads[0] > 4.0) == (name == "storyteller")
+
+# %% [markdown]
+# In neither are the numbers near 1. What the first queries look like was decided elsewhere: the matrices start with
+# small random numbers of deviation 0.02 (lesson 8), so a query gets $0.02 \sqrt{d_{model}}$. In our small model the scale
+# changes next to nothing at the start. In GPT-2 it does: without it, the weights would be spread over a handful of tokens
+# instead of over all.
+#
+# So be exact about what $\sqrt{d_k}$ does. It takes the *dependence on $d_k$* out of the scores: a head of 512 numbers
+# starts like a head of 8. At which level they all start, the initialisation decides.
 #
 # ### Exercise 4 · the right divisor (★★☆, 8 min)
 #
@@ -696,7 +782,7 @@ for name in ("q · k", "q · k / √d_k"):
 def score_divisor(d_k: int, std_q: float, std_k: float) -> float:
     """What to divide q · k by, so that the scores have variance 1."""
     ### BEGIN SOLUTION
-    variance = d_k * std_q**2 * std_k**2  # one product of independent numbers has variance std_q² std_k²
+    variance = d_k * std_q**2 * std_k**2  # one product has variance std_q² std_k²
     return math.sqrt(variance)
     ### END SOLUTION
 
@@ -705,8 +791,8 @@ def score_divisor(d_k: int, std_q: float, std_k: float) -> float:
 check.score_divisor(score_divisor)
 
 # %% [markdown]
-# So $\sqrt{d_k}$ makes the start right, where components have a variance near 1. Training may change it: a head that
-# wants to be sure can make its queries longer.
+# The paper's divisor is this one for deviations of 1. Nothing keeps them there: in training, a head that wants to be sure
+# can make its queries longer.
 
 # %% [markdown]
 # ## A real head
@@ -715,106 +801,124 @@ check.score_divisor(score_divisor)
 # runs several times side by side, with different matrices: these are its **heads** (lesson 5). Which of them fetches
 # the colour?
 #
-# The model computes attention by a fast route that never stores the weights. So we watch what goes into each attention
-# module and what comes out, with a *hook*, a function that torch calls on the way. From what goes in we compute Q, K, V
-# and the weights with the formula. To be sure that we compute what the model computes, we compare with what came out.
+# `look_inside` from our package runs a model on a text and keeps what its parts read and gave: for each layer the vectors
+# of the tokens on their way through, and the weights of each head. Do these weights come from the formula? Take what
+# the attention of the first layer reads, make queries, keys and values with the layer's own matrices, and compute.
 # `causal=True` here: no token of a GPT looks at later ones.
 
-
 # %%
-def look_inside(ids: list[int]) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """For each layer, its queries, keys and values (h, T, d_k), and its weights (h, T, T)."""
-    seen: list[tuple[minigpt.model.attention.CausalSelfAttention, Tensor, Tensor]] = []
-
-    def watch(module: minigpt.model.attention.CausalSelfAttention, inputs: tuple[Tensor], output: Tensor) -> None:
-        seen.append((module, inputs[0][0], output[0]))  # of a batch of one text
-
-    modules = [m for m in model.modules() if isinstance(m, minigpt.model.attention.CausalSelfAttention)]
-    hooks = [module.register_forward_hook(watch) for module in modules]
-    with torch.no_grad():
-        model(torch.tensor([ids]))
-        for hook in hooks:
-            hook.remove()
-        layers = []
-        for module, x, came_out in seen:  # (T, d_model) both
-            parts = module.qkv(x).chunk(3, dim=-1)  # x W_Q, x W_K, x W_V of all heads
-            q, k, v = (part.view(len(ids), module.n_heads, -1).transpose(0, 1) for part in parts)  # (h, T, d_k)
-            output, weights = minigpt.model.attention.scaled_dot_product_attention(q, k, v, causal=True)
-            joined = module.output(output.transpose(0, 1).flatten(1))  # the heads side by side, times one more matrix
-            assert torch.allclose(joined, came_out)  # the formula gives what the model computes
-            layers.append((q, k, v, weights))
-    return layers
+inside = look_inside(model, tokens_of(story))
+n_layers, h, T = inside.weights.shape[:3]  # of (n_layers, h, T, T)
 
 
-layers = look_inside(tokens_of(story))
-h, T, d_k = layers[0][0].shape
-print(f"{len(layers)} layers with {h} heads each, {T} tokens, d_k = {d_k}")
-print("in every layer, the formula gives what the model computes")
+def queries_keys_values(layer: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of all heads of a layer (counted from 0), for our story: (h, T, d_k) each."""
+    block = model.blocks[layer]
+    assert isinstance(block, TransformerBlock)
+    x = block.attention_norm(inside.stream[2 * layer])  # (T, d_model)
+    parts = block.attention.qkv(x).chunk(3, dim=-1)  # x W_Q^T, x W_K^T, x W_V^T
+    q, k, v = (part.view(T, h, -1).transpose(0, 1) for part in parts)
+    return q, k, v
+
+
+with torch.no_grad():
+    q, k, v = queries_keys_values(layer=0)
+    output_h, weights_h = minigpt.model.attention.scaled_dot_product_attention(
+        q, k, v, causal=True
+    )
+assert torch.allclose(weights_h, inside.weights[0])
+print(f"{n_layers} layers with {h} heads each, {T} tokens, d_k = {q.size(-1)}")
+print("in the first layer, the formula gives the weights of the model")
 
 # %% [markdown]
-# Now a measure. In other stories, go to each place where the colour comes *next* and was named before. How much weight
+# Now a measure. In other stories, go to each position where the colour comes *next* and was named before. How much weight
 # does each head put on the earlier mentions? For comparison: how much would attention put there that is spread evenly
-# over all it may look at?
+# over all it may look at? The story's other facts get the same question, so that we do not call a head by the first thing
+# that we saw it do.
 
 # %%
-found, even = [], []
+FACTS = ("colour", "kind", "object", "trait", "hero")  # kind: the animal
+on_mentions: dict[str, list[Tensor]] = {fact: [] for fact in FACTS}
+by_chance: dict[str, list[float]] = {fact: [] for fact in FACTS}
 for i in range(40):
     other = stories.story_at("val", i)
-    inside = torch.stack([weights for *_, weights in look_inside(tokens_of(other))])  # (layers, h, T, T)
-    positions = colour_at(other)
-    for n in range(1, len(positions)):
-        found.append(inside[:, :, positions[n] - 1, positions[:n]].sum(dim=-1))  # (layers, h)
-        even.append(n / positions[n])  # n mentions among the tokens before
+    maps = look_inside(model, tokens_of(other)).weights  # (n_layers, h, T, T)
+    for fact in FACTS:
+        if (
+            fact not in other.facts
+            or len(tokenizer.encode(f" {other.facts[fact]}")) > 1
+        ):
+            continue  # a word of two tokens
+        at = mentions(fact, other)
+        for n in range(1, len(at)):
+            on_mentions[fact].append(maps[:, :, at[n] - 1, at[:n]].sum(dim=-1))
+            by_chance[fact].append(n / at[n])  # n mentions among the tokens so far
 
-on_the_colour = torch.stack(found).mean(dim=0)
-layer, head = divmod(int(on_the_colour.argmax()), h)
-print(f"layer {layer + 1}, head {head + 1}: mean weight {on_the_colour.max():.2f} over {len(found)} places")
-print(f"spread evenly, it would be  {sum(even) / len(even):.2f}")
-assert on_the_colour.max() > 0.3 > 5 * sum(even) / len(even)
-layer_names, head_names = [[str(i + 1) for i in range(n)] for n in on_the_colour.shape]
-plots.heatmap(layer_names, head_names, on_the_colour.tolist(), "layer", "head")
+weight_on = {fact: torch.stack(on_mentions[fact]).mean(dim=0) for fact in FACTS}
+layer, head = divmod(int(weight_on["colour"].argmax()), h)
+print(f"layer {layer + 1}, head {head + 1}: mean weight on the earlier mentions")
+for fact in FACTS:
+    evenly = sum(by_chance[fact]) / len(by_chance[fact])
+    print(f"  {fact:<7} {weight_on[fact][layer, head]:.2f}, evenly {evenly:.2f}, "
+          f"at {len(by_chance[fact])} positions")  # fmt: skip
+assert weight_on["colour"].max() > 0.3 > 5 * max(by_chance["colour"])
+layer_names, head_names = ([str(i + 1) for i in range(n)] for n in (n_layers, h))
+plots.heatmap(layer_names, head_names, weight_on["colour"].tolist(), "layer", "head")
 
 # %% [markdown]
-# At least one head has made this its business. Nobody told it to; training did. Here it is at work in our story.
-# Columns are the tokens looked at. Rows are the tokens that look: the last ones before the gap.
+# One head stands out. Had we asked about colours alone, we might call it a colour head. The table says more: it fetches
+# the animal, the object and the trait as well. The hero's name it leaves to others, and lesson 5 finds them. Nobody
+# told it to; training did.
+#
+# Here it is at work in our story. Rows are the tokens that look: the last ones before the gap. Columns are the tokens looked
+# at, those that get some weight from one of them; each label begins with its position. Grey fields are the mask.
 
 # %%
 ids = tokens_of(story)[:second]
 words = ["START", *(tokenizer.decode([token]) for token in ids[1:])]
-weights = layers[layer][3][head][:second, :second]  # (T, T); later tokens cannot change it
+pattern = inside.weights[layer, head, :second, :second]  # later tokens cannot change it
 since = max(i for i, word in enumerate(words[:-6]) if word == ".") + 1
-print(f"the last token gives «{words[first]}», {second - first - 1} tokens back, a weight of {weights[-1, first]:.2f}")
-assert weights[-1, first] > 5 / second
-plots.heatmap(words[since:], words, weights[since:].tolist(), "who looks", "at whom", numbers=False)
+looked_at = [j for j in range(second) if pattern[since:, j].max() > 0.1]
+print(f"the last token gives «{words[first]}», {second - first - 1} tokens back, "
+      f"a weight of {pattern[-1, first]:.2f}")  # fmt: skip
+assert pattern[-1, first] > 5 / second
+shown = pattern.masked_fill(torch.ones_like(pattern).triu(1).bool(), math.nan)
+plots.heatmap(
+    words[since:],
+    [f"{j}:{words[j].strip()}" for j in looked_at],
+    shown[since:, looked_at].tolist(),
+    "who looks",
+    "at whom",
+)
 
 # %% [markdown]
-# The white corner on the right is the mask: these tokens come later. The last row is the answer to the question of our
-# opening. The query of the last token fits the key of the colour, and so the value of the colour flows into the last
-# token, from which the guess is made.
+# The last row is an answer to the question of our opening. The query of the last token fits the key of the colour, and so
+# the value of the colour flows into the last token, from which the guess is made.
 #
-# Do not read too much into such maps. They show where a head looks, not why the model answers as it does; in other
-# networks, Jain and Wallace (2019) found quite different weights that led to the same answer. Our change of one word at
-# the beginning is the stronger evidence. The map says by which way it may have travelled.
+# Do not read too much into such maps. They show where a head looks, not why the model answers as it does. In other
+# networks, Jain and Wallace (2019) found quite different weights that led to the same answer; Wiegreffe and Pinter (2019)
+# replied that such weights are not what training finds, so that a map may still be *an* explanation. Our change of one
+# word at the beginning is the stronger evidence. The map says by which way it may have travelled.
 #
-# <div class="alert alert-warning">
-# <b>You may have read</b> that keys say how likely each word is to come next.
-# They do not. A key has d<sub>k</sub> numbers, not one for each word of the vocabulary. They may be negative and sum to anything. And they have no
-# meaning at all by themselves: rotate all queries and keys in the same way, and every key is different while nothing else changes. A key means
-# something only to a query. What may come next is said by the logits, at the very end of the model.
-# </div>
+# ### What a key means (optional)
+#
+# A key has $d_k$ numbers, not one for each word of the vocabulary. What do they say? By themselves, nothing. Rotate all
+# queries and keys in the same way: every key is another list of numbers, and nothing else changes.
 
 # %%
-q, k, v, weights = (part[head] for part in layers[layer])  # (T, d_k), (T, d_k), (T, d_k), (T, T)
-key = k[first]
-print(f"the key of «{words[first]}» has {len(key)} numbers, the vocabulary {tokenizer.vocab_size:,} tokens")
-print("negative numbers in it:", bool((key < 0).any()), "  sum is 1:", math.isclose(key.sum(), 1))
+rotation, _ = torch.linalg.qr(
+    random(q.size(-1), q.size(-1))
+)  # keeps lengths and angles
+assert torch.allclose(rotation @ rotation.T, torch.eye(len(rotation)).double())
+rotated = minigpt.model.attention.scaled_dot_product_attention(
+    q @ rotation.T, k @ rotation.T, v, causal=True
+)[0]
+print("same keys:  ", torch.allclose(k @ rotation.T, k))
+print("same output:", torch.allclose(rotated, output_h))
+assert not torch.allclose(k @ rotation.T, k) and torch.allclose(rotated, output_h)
 
-rotation, _ = torch.linalg.qr(random(d_k, d_k))  # keeps all lengths and angles
-assert torch.allclose(rotation @ rotation.T, torch.eye(d_k, dtype=torch.float64))
-output, _ = minigpt.model.attention.scaled_dot_product_attention(q, k, v, causal=True)
-rotated, _ = minigpt.model.attention.scaled_dot_product_attention(q @ rotation, k @ rotation, v, causal=True)
-print("rotated: same keys:", torch.allclose(k @ rotation, k), "  same output:", torch.allclose(rotated, output))
-assert not torch.allclose(k @ rotation, k) and torch.allclose(rotated, output)
+# %% [markdown]
+# A key means something only to a query. What may come next is said by the logits, at the very end of the model.
 
 # %% [markdown]
 # ## What to remember
@@ -822,7 +926,7 @@ assert not torch.allclose(k @ rotation, k) and torch.allclose(rotated, output)
 # 1. Attention is a soft lookup: scores of a query with all keys, softmax, weighted average of the values.
 # 2. $\text{softmax}(QK^\top / \sqrt{d_k})\,V$: one row of weights for each token that looks, and each row sums to 1.
 # 3. Softmax sees only differences of scores; subtract the largest and it cannot overflow. When it is sure, its slopes vanish.
-# 4. A dot product of $d_k$ random products has variance $d_k$; dividing by $\sqrt{d_k}$ keeps the weights spread and the slopes alive.
+# 4. A sum of $d_k$ random products has variance $d_k$. Divided by $\sqrt{d_k}$, scores no longer depend on $d_k$; their level depends on the initialisation.
 # 5. Query, key and value are three different views of a token, made by three learned matrices. None of them is a probability.
 
 # %% [markdown]
@@ -832,6 +936,7 @@ assert not torch.allclose(k @ rotation, k) and torch.allclose(rotated, output)
 # - Bahdanau, Cho, Bengio 2014, Neural Machine Translation by Jointly Learning to Align and Translate, section 3.1 (https://arxiv.org/abs/1409.0473)
 # - Graves, Wayne, Danihelka 2014, Neural Turing Machines, section 3.3.1 (https://arxiv.org/abs/1410.5401)
 # - Jain and Wallace 2019, Attention is not Explanation (https://arxiv.org/abs/1902.10186)
+# - Wiegreffe and Pinter 2019, Attention is not not Explanation (https://arxiv.org/abs/1908.04626)
 
 # %% [markdown]
 # **Next** · [Lesson 5 · Multi-head attention](05_multi_head_attention.ipynb): why a token must not look at later ones,

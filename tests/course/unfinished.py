@@ -22,7 +22,6 @@ TIME: dict[str, str] = {
     "14": "96 min",
 }
 WIDTH: dict[str, str] = {
-    "04": "65 lines",
     "05": "112 lines",
     "09": "10 lines",
     "10": "64 lines",
@@ -32,7 +31,6 @@ WIDTH: dict[str, str] = {
     "14": "78 lines",
 }
 GLOSSARY: dict[str, str] = {
-    "04": "3 terms",
     "05": "6 terms",
     "09": "1 terms",
     "10": "6 terms",
@@ -43,7 +41,6 @@ GLOSSARY: dict[str, str] = {
 }
 # test_names.py: names with two meanings
 NAMES: dict[str, str] = {
-    "04": "names reused",
     "05": "names reused",
     "10": "names reused",
     "14": "names reused",

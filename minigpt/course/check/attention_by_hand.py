@@ -1,7 +1,7 @@
 """The checks of lesson 4, attention by hand."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -47,7 +47,17 @@ def softmax(answer: Callable[[list[float]], list[float]]) -> str | None:
     which = "What can you subtract from every score without changing the result?"
     too_small = "All exponentials are 0 there. Which score should be 0 before you exponentiate?"
     too_large = "What you subtract leaves e^1000 or more. How large may the largest exponent be?"
-    for scores, hint in (([1000.0, 1001.0], which), ([-1000.0, -1001.0], too_small), ([1000.0, -1000.0], too_large)):
+    not_the_first = "The score that you subtract is not the largest here. Which one must it be, wherever it stands?"
+    for scores, hint in (
+        ([1000.0, 1001.0], which),
+        ([-1000.0, -1001.0], too_small),
+        ([1000.0, -1000.0], too_large),
+        ([0.0, 1000.0, 0.0], not_the_first),
+        ([-1000.0, 1000.0], not_the_first),
+        ([-1000.0, 0.0, -1000.0], not_the_first),
+        ([3.0, 3.0], "Equal scores get equal weights."),
+        ([7.0], "One score gets all the weight: 1."),
+    ):
         try:
             got = [float(weight) for weight in answer(list(scores))]
             what = f"you return {[round(weight, 4) for weight in got]}"
@@ -71,7 +81,10 @@ def dot_product_attention(answer: Callable[[Tensor, Tensor, Tensor], tuple[Tenso
     """softmax(Q K^T / sqrt(d_k)) V: the output and the weights."""
     q, k, v = (torch.tensor(m, dtype=torch.float64) for m in ([[1, 0], [0, 2]], [[2, 0], [1, 1]], [[4, 0], [0, 8]]))
     case = "For q = [[1, 0], [0, 2]], k = [[2, 0], [1, 1]], v = [[4, 0], [0, 8]]"
+    given = [x.clone() for x in (q, k, v)]
     result = answer(q, k, v)
+    if changed := _changed(given, (q, k, v)):
+        return f"After the call, the caller's {changed} is another: an operation in place, such as {changed} /= 2?"
     if not isinstance(result, tuple | list) or len(result) != 2:
         return "You return one thing, and two are asked for: the output and the weights. `return output, weights`"
     output, weights = result
@@ -90,6 +103,10 @@ def dot_product_attention(answer: Callable[[Tensor, Tensor, Tensor], tuple[Tenso
             "the weights are divided by √d_k after softmax. What do they sum to now?",
         ),
         (q @ k.T / math.sqrt(2), "what you call weights are the scaled scores. Which step makes them positive?"),
+        (
+            (q @ k.T / math.sqrt(2)).masked_fill(torch.ones(2, 2).triu(1).bool(), -math.inf).softmax(-1),
+            "the first query does not see the second key. That is the causal mask of lesson 5; here all see all.",
+        ),
     ]
     for mistake, hint in hints:
         if close(weights, mistake):
@@ -123,6 +140,27 @@ def dot_product_attention(answer: Callable[[Tensor, Tensor, Tensor], tuple[Tenso
     if not close(weights, right) or not close(output, right @ v):
         return f"{case} the result is not that of the formula. Which sizes do you take for granted?"
 
+    for q, k, v, what in (
+        (500 * _waves(4, 5), _waves(3, 5), _waves(3, 2), "large scores, up to 900"),
+        (500 * _waves(4, 5), _waves(3, 5).abs() * torch.tensor([-1.0, -1, 1, 1, 1]), _waves(3, 2), "scores below -900"),
+    ):
+        output, weights = answer(q, k, v)
+        right = (q @ k.T / math.sqrt(5)).softmax(dim=-1)
+        if not close(weights, right) or not close(output, right @ v):
+            return (
+                f"Right for small scores. For {what} it is not. Does your own softmax subtract the largest of each row?"
+            )
+    q, k, v = (_waves(*shape).requires_grad_() for shape in ((3, 4), (3, 4), (3, 4)))
+    output, weights = answer(q, k, v)
+    if not output.requires_grad:
+        return (
+            "The numbers are right, but cut off from q, k and v: no slope flows back. Is there a detach or an item()?"
+        )
+    if any(x is None for x in torch.autograd.grad(output.sum() + weights[0, 0], (q, k, v), allow_unused=True)):
+        return (
+            "The numbers are right, but no slope flows back to all of q, k and v. Which step takes plain numbers out?"
+        )
+
     q, k, v = _waves(2, 4, 5), _waves(2, 3, 5), _waves(2, 3, 2)
     case = "Right for matrices. For a batch, q of the shape (2, 4, 5),"
     right = (q @ k.transpose(-2, -1) / math.sqrt(5)).softmax(dim=-1)
@@ -138,6 +176,12 @@ def dot_product_attention(answer: Callable[[Tensor, Tensor, Tensor], tuple[Tenso
     return None
 
 
+def _changed(before: Sequence[Tensor], after: Sequence[Tensor]) -> str:
+    """Which of q, k and v has changed."""
+    names = [name for name, a, b in zip("qkv", before, after, strict=True) if not torch.equal(a, b)]
+    return names[0] if names else ""
+
+
 def _waves(*shape: int) -> Tensor:
     """Numbers without a pattern that a mistake could hide behind, the same each time."""
     return torch.arange(1, math.prod(shape) + 1, dtype=torch.float64).mul(1.7).sin().mul(2).view(shape)
@@ -151,8 +195,11 @@ def _rounded(matrix: Tensor) -> list[list[float]]:
 def softmax_jacobian(answer: Callable[[list[float]], list[list[float]]]) -> str | None:
     """Row i, column j: by how much weight i changes per change of score j."""
     w = torch.tensor([1 / 6, 1 / 3, 1 / 2], dtype=torch.float64)
-    result = torch.as_tensor(answer(w.tolist()), dtype=torch.float64)
+    given = w.tolist()
+    result = torch.as_tensor(answer(given), dtype=torch.float64)
     case = "For the weights [1/6, 1/3, 1/2]"
+    if given != w.tolist():
+        return f"The weights that came in are {given} afterwards. Can you leave the caller's list as it was?"
     if result.shape != (3, 3):
         return f"{case} the result has the shape {tuple(result.shape)}. How many weights, and how many scores?"
     eye, outer = torch.eye(3, dtype=torch.float64), torch.outer(w, w)
@@ -181,7 +228,7 @@ def softmax_jacobian(answer: Callable[[list[float]], list[list[float]]]) -> str 
             f"{case} row {row + 1}, column {column + 1} is {result[row, column]:.4f} instead of "
             f"{right[row, column]:.4f}. Which two weights belong there?"
         )
-    for weights in ([1.0, 0.0], [0.1, 0.2, 0.3, 0.4], [1.0]):
+    for weights in ([1.0, 0.0], [0.1, 0.2, 0.3, 0.4], [1.0], [0.25] * 4, [1 / 7] * 7):
         w = torch.tensor(weights, dtype=torch.float64)
         if not close(answer(weights), torch.diag(w) - torch.outer(w, w)):
             return f"Right for three weights. For {weights} it is not. How many rows should there be?"
@@ -211,8 +258,8 @@ def score_divisor(answer: Callable[[int, float, float], float]) -> str | None:
             return f"{came} {hint}"
     if not close(got, 6, 1e-5):
         return f"{came} On paper: one product has variance 3² · 0.5² = 2.25, and 16 of them are added up."
-    for d_k, std_q, std_k in ((64, 1.0, 1.0), (2, 2.0, 3.0), (1, 0.1, 10.0)):
+    for d_k, std_q, std_k in ((64, 1.0, 1.0), (2, 2.0, 3.0), (1, 0.1, 10.0), (3, 0.02, 0.02)):
         expected = math.sqrt(d_k) * std_q * std_k
-        if not close(got := float(answer(d_k, std_q, std_k)), expected, 1e-5):
+        if abs((got := float(answer(d_k, std_q, std_k))) / expected - 1) > 1e-5:
             return f"Right for 16, 3 and 0.5. For {d_k}, {std_q} and {std_k} you return {got:.4g}, not {expected:.4g}."
     return None

@@ -86,6 +86,10 @@ def shifted_by_the_smallest(scores: list[float]) -> list[float]:
     return shares([math.exp(score - min(scores)) for score in scores])
 
 
+def shifted_by_the_first(scores: list[float]) -> list[float]:
+    return shares([math.exp(score - scores[0]) for score in scores])
+
+
 def clipped(scores: list[float]) -> list[float]:
     return shares([math.exp(max(-500, min(500, score))) for score in scores])
 
@@ -155,6 +159,41 @@ def for_matrices_only(q: Tensor, k: Tensor, v: Tensor) -> Attention:
     return weights @ v, weights
 
 
+def scaling_q_in_place(q: Tensor, k: Tensor, v: Tensor) -> Attention:
+    q /= math.sqrt(q.size(-1))
+    weights = (q @ k.mT).softmax(-1)
+    return weights @ v, weights
+
+
+def negating_k_in_place(q: Tensor, k: Tensor, v: Tensor) -> Attention:
+    k.neg_()
+    weights = (-q @ k.mT / math.sqrt(q.size(-1))).softmax(-1)
+    return weights @ v, weights
+
+
+def with_numpy_in_between(q: Tensor, k: Tensor, v: Tensor) -> Attention:
+    scores = torch.tensor((q @ k.mT).tolist(), dtype=q.dtype) / math.sqrt(q.size(-1))
+    weights = scores.softmax(-1)
+    return weights @ v, weights
+
+
+def own_softmax(q: Tensor, k: Tensor) -> Tensor:
+    exponentials = (q @ k.mT / math.sqrt(q.size(-1))).exp()
+    return exponentials / exponentials.sum(-1, keepdim=True)
+
+
+def own_softmax_shifted_for_all(q: Tensor, k: Tensor) -> Tensor:
+    scores = q @ k.mT / math.sqrt(q.size(-1))
+    exponentials = (scores - scores.max()).exp()
+    return exponentials / exponentials.sum(-1, keepdim=True)
+
+
+def with_causal_mask(q: Tensor, k: Tensor) -> Tensor:
+    scores = q @ k.mT / math.sqrt(q.size(-1))
+    return scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -math.inf).softmax(-1)
+
+
+detached = attention_with(blend=lambda weights, k, v: (weights @ v).detach())
 unscaled = attention_with(lambda q, k: (q @ k.mT).softmax(-1))
 divided_by_d_k = attention_with(lambda q, k: (q @ k.mT / q.size(-1)).softmax(-1))
 multiplied = attention_with(lambda q, k: (q @ k.mT * math.sqrt(q.size(-1))).softmax(-1))
@@ -276,12 +315,22 @@ def without_d_k(d_k: int, std_q: float, std_k: float) -> float:
     return std_q * std_k
 
 
+def rounded_divisor(d_k: int, std_q: float, std_k: float) -> float:
+    return round(math.sqrt(d_k) * std_q * std_k, 2)
+
+
 def always_six(d_k: int, std_q: float, std_k: float) -> float:
     return 6.0
 
 
 def rounded(scores: list[float]) -> list[float]:
     return [round(weight, 4) for weight in softmax_by_torch(scores).tolist()]
+
+
+def changing_the_weights(weights: list[float]) -> list[list[float]]:
+    rows = jacobian_row_by_row(weights)
+    weights.reverse()
+    return rows
 
 
 def one_row_three_times(weights: list[float]) -> list[list[float]]:
@@ -307,6 +356,7 @@ ANSWERS = {
             shifted_by_the_sum: "You subtract too much",
             shifted_by_the_size: "Which score should be 0",
             shifted_by_the_smallest: "For [1000.0, -1000.0] it overflows",
+            shifted_by_the_first: "is not the largest here",
             clipped: "the same as for [-1.0, 0.0]",
             divided_by_the_largest: "By hand: e^2",
             changes_its_input: "leave the caller's list as it was",
@@ -335,6 +385,13 @@ ANSWERS = {
             values_to_the_left: "v stands to the left",
             only_the_output: "You return one thing",
             weights_first: "In which order are they asked for?",
+            scaling_q_in_place: "the caller's q is another",
+            negating_k_in_place: "the caller's k is another",
+            attention_with(own_softmax): "scores, up to 900",
+            attention_with(own_softmax_shifted_for_all): "scores below -900",
+            attention_with(with_causal_mask): "the causal mask of lesson 5",
+            detached: "cut off from q, k and v",
+            with_numpy_in_between: "to all of q, k and v",
             for_matrices_only: "Does `.T` know which two dimensions",
         },
     ),
@@ -353,6 +410,7 @@ ANSWERS = {
             softmax_again: "softmax runs once more",
             only_own_slopes: "the result has the shape (3,)",
             always_three: "IndexError",
+            changing_the_weights: "The weights that came in",
             one_row_three_times: "all rows are the same",
         },
     ),
@@ -370,6 +428,7 @@ ANSWERS = {
             divided_by_the_deviations: "should the divisor get smaller?",
             what_to_multiply_by: "That is what to multiply by",
             without_d_k: "That is the deviation of one product",
+            rounded_divisor: "Right for 16, 3 and 0.5. For 2, 2.0 and 3.0",
             always_six: "Right for 16, 3 and 0.5. For 64",
         },
     ),
