@@ -10,7 +10,7 @@
 # - show by measurement why scores are divided by $\sqrt{d_k}$,
 # - read an attention map, and say what it does not show.
 #
-# **Time** 90 min
+# **Time** 95 min
 #
 # **Builds on** [lesson 1](01_next_token_game.ipynb) (a GPT gives a probability for every next token) and
 # [lesson 3](03_embeddings_and_positions.ipynb) (inside the GPT, each token is a list of numbers, a vector). From
