@@ -232,6 +232,24 @@ PRESETS: dict[str, Preset] = {
             save_every=1000,
         ),
     ),
+    # Lesson 10's run: minutes on one thread of an old processor. Rotary positions learn to look back much sooner.
+    "storyteller-fast": Preset(
+        data="stories",
+        model=GPTConfig(
+            vocab_size=2048, context_length=192, n_layers=2, n_heads=4, d_model=128, d_ff=256, positions="rope"
+        ),
+        train=TrainConfig(
+            max_steps=1700,
+            batch_size=8,
+            optimizer="muon",
+            learning_rate=2e-2,
+            muon_learning_rate=0.03,
+            warmup_steps=50,
+            weight_decay=0.0,
+            eval_every=500,
+            save_every=500,
+        ),
+    ),
     # Seconds, not minutes: for a first look and for tests.
     "tiny": Preset(
         data="stories",

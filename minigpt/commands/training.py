@@ -21,7 +21,7 @@ class Train:
     """Train a model. A preset sets all of it; any flag below changes one part."""
 
     preset: str = "storyteller"
-    """storyteller, tiny, shakespeare-char, -fast, -long or -gpu, gpt2, gpt2-8, gpt2-medium, -large or -xl."""
+    """storyteller or -fast, tiny, shakespeare-char, -fast, -long or -gpu, gpt2, gpt2-8, gpt2-medium, -large or -xl."""
     data: str = "stories"
     """stories, shakespeare, or the path of a text file or of a folder that `minigpt data prepare` made."""
     out: Path = Path("run")

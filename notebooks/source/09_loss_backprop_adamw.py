@@ -58,11 +58,13 @@ weights: dict[str, Array] = {
     name: np.array(values, dtype=float)
     for name, values in {
         # (vocab_size, d_model), (T, d_model)
-        "token_embedding.weight": [[0.01, 0.01], [0.01, -0.02], [0.02, 0.02], [-0.01, -0.01]],
+        "token_embedding.weight": [
+            [0.01, 0.01], [0.01, -0.02], [0.02, 0.02], [-0.01, -0.01],
+        ],
         "position_embedding.weight": [[0, 0], [-0.01, 0.01], [0.01, 0.03]],
         "blocks.0.attention_norm.weight": [1, 1],
         "blocks.0.attention_norm.bias": [0, -0.5],
-        "blocks.0.attention.qkv.weight": [  # (3 d_model, d_model): queries, keys, values
+        "blocks.0.attention.qkv.weight": [  # (3 d_model, d_model)
             [0, -1], [0.5, -0.5], [-0.5, 1], [0.5, -0.5], [0.5, 1], [-0.5, 0.5],
         ],
         "blocks.0.attention.qkv.bias": [0, 0, 0, 0, 0, 0],
@@ -70,13 +72,15 @@ weights: dict[str, Array] = {
         "blocks.0.attention.output.bias": [0, 0],
         "blocks.0.feed_forward_norm.weight": [1, 1],
         "blocks.0.feed_forward_norm.bias": [0.5, 0.5],
-        "blocks.0.feed_forward.up.weight": [[0.5, 0], [-0.5, 0.5], [0, 1]],  # (d_ff, d_model)
+        # (d_ff, d_model)
+        "blocks.0.feed_forward.up.weight": [[0.5, 0], [-0.5, 0.5], [0, 1]],
         "blocks.0.feed_forward.up.bias": [0, 0, 0],
         "blocks.0.feed_forward.down.weight": [[0.02, 0.03, -0.02], [0, -0.02, 0]],
         "blocks.0.feed_forward.down.bias": [0, 0],
         "final_norm.weight": [1, 1],
         "final_norm.bias": [-0.5, 0],
-        "output_head.weight": [[-1, 0], [0, 0.5], [0, -0.5], [-1, -0.5]],  # (vocab_size, d_model)
+        # (vocab_size, d_model)
+        "output_head.weight": [[-1, 0], [0, 0.5], [0, -0.5], [-1, -0.5]],
     }.items()
 }  # fmt: skip
 
@@ -203,7 +207,7 @@ def in_order(number: Number, order: list[Number]) -> list[Number]:
 
 
 def backward(end: Number) -> None:
-    """Give everything that `end` was made from its gradient: how fast `end` grows with it."""
+    """Give all that `end` was made from its gradient: how fast `end` grows with it."""
     end.gradient = 1.0
     for number in reversed(in_order(end, [])):
         for source, slope in number.sources:
@@ -235,7 +239,7 @@ assert w_torch.grad == weight.gradient == slope == 6.0
 # The list of the slopes of all weights is the **gradient**. Rumelhart, Hinton and Williams (1986) showed that networks trained
 # with this method learn useful inner features; the method itself had been described before (Linnainmaa 1970).
 #
-# ### Exercise 1 · gradients by nudging (★☆☆, 10 min)
+# ### Exercise 1 · gradients by nudging (★☆☆, 8 min)
 #
 # Nudging is slow, and it cannot be fooled by a wrong formula: the ideal judge. But a nudge to one side errs by an amount in
 # proportion to $\delta$ (above it was 9δ: 6.009 for a δ of 0.001). Nudge to **both** sides, and most of that error cancels:
@@ -537,7 +541,7 @@ assert np.allclose(g_z.sum(axis=-1), 0)
 
 # %% tags=["exercise"]
 def cross_entropy_gradient(logits: Tensor, targets: Tensor) -> Tensor:
-    """The gradient of the mean loss, (T, vocab_size), from logits (T, vocab_size) and targets (T,)."""
+    """The gradient of the mean loss in the logits, both (T, vocab_size)."""
     ### BEGIN SOLUTION
     counts = targets != IGNORE  # (T,)
     truth = F.one_hot(targets.where(counts, 0), logits.size(1))
@@ -577,7 +581,7 @@ assert np.allclose(g_h, torch_says(lambda h: h @ torch.tensor(W).T, h, g_z))
 
 # %%
 def linear_backward(g_y: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
-    """The gradients of x, weight and bias, when g_y arrives at linear(x, weight, bias)."""
+    """The gradients of x, weight and bias, when g_y arrives at linear's output."""
     return g_y @ weight, g_y.T @ x, g_y.sum(axis=0)
 
 
@@ -590,9 +594,9 @@ def linear_backward(g_y: Array, x: Array, weight: Array) -> tuple[Array, Array, 
 # Now to $x$. There are $d$ features ($d_{model} = 2$ here). Raise one of them, $x_j$. It reaches each $n_i = (x_i - \mu)/s$ of its
 # row along three paths:
 #
-# 1. **directly**, if $i = j$: the slope is $1/s$;
-# 2. **through the mean**: μ grows by a share $1/d$, so every deviation shrinks by it: $-1/(d\,s)$;
-# 3. **through the divisor**: from $s^2 = \text{mean}((x - \mu)^2) + \varepsilon$ follows $2 s\, \partial s / \partial x_j =
+# 1. *directly*, if $i = j$: the slope is $1/s$;
+# 2. *through the mean*: μ grows by a share $1/d$, so every deviation shrinks by it: $-1/(d\,s)$;
+# 3. *through the divisor*: from $s^2 = \text{mean}((x - \mu)^2) + \varepsilon$ follows $2 s\, \partial s / \partial x_j =
 #    2 (x_j - \mu) / d$, hence $\partial s / \partial x_j = n_j / d$. And $n_i$ shrinks by $n_i / s$ for each unit of $s$:
 #    $-n_i n_j / (d\, s)$.
 #
@@ -626,7 +630,7 @@ print("times the slopes:   ", [f"{value:.4f}" for value in g_row])
 def layer_norm_by_table(
     g_y: Array, n: Array, s: Array, gain: Array
 ) -> tuple[Array, Array, Array]:
-    """The gradients of x, gain and bias, when g_y arrives at layer_norm(x, gain, bias)."""
+    """The gradients of x, gain and bias, when g_y arrives at layer_norm's output."""
     d = n.shape[-1]
     squares = n[:, :, None] * n[:, None, :]  # (T, d, d)
     slopes = (np.eye(d) - 1 / d - squares / d) / s[:, :, None]
@@ -643,6 +647,8 @@ assert np.allclose(g_x2[0], g_row)
 assert np.allclose(g_x2, torch_says(model.final_norm, x2, g_h), atol=1e-10)
 
 # %% [markdown]
+# #### What gets through (optional)
+#
 # Each row of `g_x2` sums to zero. LayerNorm subtracts the mean, so pushing all features up by the same amount changes nothing, and
 # the gradient has no such part. Nor has it a part along $n$: stretching all deviations changes nothing either, but for
 # $\varepsilon$. Of $d$ directions, two are lost.
@@ -1104,7 +1110,7 @@ assert np.allclose(np.abs(every_step), lr, rtol=1e-4)
 # The last two have no slope: a bias of the keys, and *never*, which was not read. They take no step. Here $\epsilon$ does its work: it
 # keeps 0/0 from happening, and slopes that are only rounding noise from becoming whole steps.
 #
-# ### Exercise 4 · a step of AdamW (★★☆, 15 min)
+# ### Exercise 4 · a step of AdamW (★★☆, 10 min)
 #
 # Write the step for a tensor of any shape. You get the running means from the step before, and the number of this step, counted from 1.
 # Return the new weights, $m$ and $v$ as new tensors, and leave those that you are given as they are. The corrected means are used
@@ -1211,7 +1217,7 @@ def train(
     clip_at: float = 0.0,
     seed: int = 1,
 ) -> list[float]:
-    """Train on batches of 16. At the step `accident` the gradient is 100 times too long."""
+    """Train on batches of 16. At step `accident` the gradient is 100 times too long."""
     generator, losses = torch.Generator().manual_seed(seed), []
     for step in range(steps):
         inputs, targets = batch(16, generator)
@@ -1319,9 +1325,8 @@ for n_texts in (1, 4, 16, 64):
     typical_miss = torch.stack(misses).square().sum(dim=1).mean().sqrt()
     ratio = typical_miss.item() / true_gradient.norm().item()
     times_root = ratio * math.sqrt(n_texts)
-    print(
-        f"batch of {n_texts:2}: error / gradient {ratio:4.1f}, × √{n_texts}: {times_root:.0f}"
-    )
+    print(f"batch of {n_texts:2}: error / gradient {ratio:4.1f},", end=" ")
+    print(f"× √{n_texts}: {times_root:.0f}")
 
 # %% [markdown]
 # Four times the batch, half the error: the mean of $B$ independent estimates errs by $1/\sqrt B$. Four times the batch is also four times

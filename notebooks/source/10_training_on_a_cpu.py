@@ -2,18 +2,19 @@
 # # Lesson 10 · Training on a CPU
 #
 # You train a GPT from nothing until it tells stories in which names, colours and owners hold to the last sentence. It takes
-# some minutes on two CPU cores. Before that you learn to distrust a training run, because a broken one can look splendid.
+# some minutes on one CPU core. Before that you learn to distrust a training run, because a broken one can look splendid.
 #
 # **You will be able to**
-# - test a training loop before you spend time on it,
+# - test a training loop before you spend time on it, and say which test finds which mistake,
 # - say what warm-up, cosine, clipping and weight decay do, and compute them,
-# - compare two optimisers fairly, by the clock,
+# - compare two optimisers fairly: each at its best of several rates, by the clock,
 # - train, stop, kill and resume a run, and get the same losses.
 #
-# **Time** 90 min, of which the computer trains for about three
+# **Time** 90 min, of which the computer trains for about five
 #
-# **Builds on** [lesson 1](01_next_token_game.ipynb) (loss, entropy floor); [lesson 8](08_full_gpt.ipynb) builds the model, [lesson 9](09_loss_backprop_adamw.ipynb) traces one
-# step by hand. Here both come from the package.
+# **Builds on** [Torch and slopes](00b_torch_and_slopes.ipynb), sections 6 and 10; [lesson 1](01_next_token_game.ipynb) (loss,
+# entropy floor); [lesson 8](08_full_gpt.ipynb) builds the model, [lesson 9](09_loss_backprop_adamw.ipynb) traces one step by hand.
+# Here both come from the package.
 #
 # ![The training loop around the GPT: text goes in, the loss compares the output with the next tokens, backward finds the gradients, the optimiser changes the weights](../figures/where_training_on_a_cpu.svg)
 
@@ -24,24 +25,28 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minigpt.config import GPTConfig, TrainConfig, preset
+from minigpt.config import IGNORE, GPTConfig, TrainConfig, preset
 from minigpt.course import check, plots, start_lesson
 from minigpt.evaluation.floor import floor
 from minigpt.evaluation.loss import mean_loss
 from minigpt.evaluation.stories import grade, sample_stories
 from minigpt.generation.generate import generate
+from minigpt.model.attention import CausalSelfAttention
 from minigpt.model.gpt import GPT, next_token_loss
 from minigpt.text import stories
 from minigpt.text.data import StoryData, storyteller_tokenizer
 from minigpt.text.tokenizer import END_OF_TEXT
 from minigpt.training.metrics import StepResult, read_metrics
+from minigpt.training.muon import Muon
 from minigpt.training.trainer import Trainer
 
 start_lesson()
@@ -49,9 +54,10 @@ start_lesson()
 # %% [markdown]
 # ## A loss that is too good
 #
-# Here is a small GPT and a short training loop. A batch holds eight stories, one in each row. Watch the loss.
+# Here is a small GPT and a short training loop. A batch holds eight stories, one in each row. Watch the loss. (Its digits differ a little
+# from computer to computer: each rounds in its own way.)
 
-# %%
+# %% tags=["nbval-ignore-output"]
 tokenizer = storyteller_tokenizer()
 V = tokenizer.vocab_size
 START = tokenizer.special_tokens[END_OF_TEXT]  # stands before and after each story
@@ -59,141 +65,283 @@ data = StoryData(tokenizer, context_length=192, held_out=200)
 small = GPTConfig(vocab_size=V, context_length=192, n_layers=1, n_heads=2, d_model=64)
 
 torch.manual_seed(0)
-model = GPT(small)
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+splendid = GPT(small)
+its_optimizer = torch.optim.AdamW(splendid.parameters(), lr=1e-2)
 for step in range(61):
-    inputs, _ = data.batch_at(step, batch_size=8)
-    loss = next_token_loss(model(inputs), inputs)
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
+    eight, _ = data.batch_at(step, batch_size=8)
+    its_loss = next_token_loss(splendid(eight), eight)
+    its_loss.backward()
+    its_optimizer.step()
+    its_optimizer.zero_grad()
     if step % 20 == 0:
-        print(f"step {step:2}  loss {loss:.2f}")
+        print(f"step {step:2}  loss {its_loss:.2f}")
 
 # %% [markdown]
-# In 60 steps the loss falls to almost nothing. Lesson 1 said that nobody can get below the entropy floor of the story world:
+# In 60 steps the loss falls to almost nothing. Lesson 1 said that nobody can expect to get below the entropy floor of the story world:
 
 # %%
 bound = floor(data, "val")
 print(f"entropy floor: {bound.split_loss:.2f} nats per token")
-assert loss.item() < bound.split_loss
+print("the last loss is below it:", its_loss.item() < bound.split_loss)
+assert its_loss.item() < bound.split_loss
 
 # %% [markdown]
 # A model that beats the floor on stories it has never seen is too good to be true. Let it write:
 
 # %%
-nonsense = generate(model.eval(), [START], max_new_tokens=12, temperature=0)[0]
+nonsense = generate(splendid.eval(), [START], max_new_tokens=6, temperature=0)[0]
 print(repr(tokenizer.decode(nonsense)))
 
 # %% [markdown]
-# It repeats what it was given. Look at the loop again: `next_token_loss(model(inputs), inputs)`. The **targets are the inputs**.
+# It repeats what it was given. Look at the loop again: `next_token_loss(splendid(eight), eight)`. The *targets are the inputs*.
 # At each position the model was asked for the token that it was looking at, and to copy is easy. The right target is the
-# *next* token, so inputs and targets are the same text, one place apart.
+# *next* token, so inputs and targets are the same text, one position apart.
 #
-# No error was raised, and the curve was lovely. That is how training goes wrong. So this lesson asks three questions of every
-# run before it trusts it:
-#
-# 1. Is the **first loss** what an ignorant model must have?
-# 2. Can the model **overfit one batch**?
-# 3. Does the loss **stay above the floor**?
+# No error was raised, and the curve was lovely. That is how training goes wrong. So this lesson puts questions to every run before it
+# trusts it, and then checks which mistakes these questions find.
 
 # %% [markdown]
-# ### Exercise 1 · inputs and targets (★☆☆, 5 min)
+# ## One step
 #
-# From the token ids of one text make the inputs and the targets, as lists of the same length. For `[5, 8, 2, 9]` the model
-# reads `[5, 8, 2]` and should answer `[8, 2, 9]`.
+# A step of training has five parts. The **forward** pass computes the loss. The **backward** pass computes the gradient: for each
+# parameter, how fast the loss would rise if it grew. **Clipping** shortens a gradient that is too long. The **optimiser** moves every
+# parameter a little the other way. And the gradients are set back to nothing, because `backward` adds to what is there.
+#
+# ### Exercise 1 · mend a step (★★☆, 15 min)
+#
+# This step contains five mistakes, and none of them raises an error:
+#
+# ```python
+# def training_step(model, optimizer, ids, max_norm):
+#     loss = next_token_loss(model(ids), ids)
+#     optimizer.zero_grad()
+#     loss.backward()
+#     optimizer.zero_grad()
+#     optimizer.step()
+#     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+#     return loss
+# ```
+#
+# Write it without them. `ids`, (B, T + 1), holds whole texts without padding: make inputs and targets, (B, T) each, from it. Return the
+# loss as it was before the step, as a plain number: a tensor would keep everything alive that backward needs.
 
 
 # %% tags=["exercise"]
-def inputs_and_targets(ids: list[int]) -> tuple[list[int], list[int]]:
-    """What the model reads, and what it should answer at each position."""
+def training_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, ids: Tensor, max_norm: float
+) -> float:
+    """One step on the texts ids, (B, T + 1), with the gradient clipped to max_norm."""
     ### BEGIN SOLUTION
-    return ids[:-1], ids[1:]
+    inputs, targets = ids[:, :-1], ids[:, 1:]
+    loss = next_token_loss(model(inputs), targets)
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    optimizer.step()
+    return loss.item()
     ### END SOLUTION
 
 
 # %%
-check.inputs_and_targets(inputs_and_targets)
+check.training_step(training_step)
 
 # %% [markdown]
 # ## Question 1 · the first loss
 #
 # A fresh model knows nothing. If it says so, it gives all V tokens about the same probability 1/V, and its loss is −ln(1/V) = ln V.
-# That is the first number to look at.
+# That is the first number to look at. If it is far *above* ln V, the model is sure of things it cannot know. The usual reason is weights
+# that start too large: GPT-2 draws them with a standard deviation of 0.02, and here is fifty times that.
 
 # %%
 torch.manual_seed(0)
-model = GPT(small)
+fresh, loud = GPT(small), GPT(small)
 inputs, targets = data.batch_at(0, batch_size=8)
-assert torch.equal(inputs[:, 1:], targets[:, :-1].where(targets[:, :-1] >= 0, START))  # one place apart; padding aside
 with torch.no_grad():
-    first = next_token_loss(model(inputs), targets)
-print(f"ln {V} = {math.log(V):.2f}, first loss {first:.2f}")
-assert abs(first.item() - math.log(V)) < 0.1
-
-# %% [markdown]
-# If the first loss is far *above* ln V, the model is sure of things it cannot know. The usual reason is weights that start
-# too large. GPT-2 draws them with a standard deviation of 0.02. Fifty times that:
-
-# %%
-torch.manual_seed(0)
-loud = GPT(small)
-with torch.no_grad():
+    first = next_token_loss(fresh(inputs), targets).item()
     loud.token_embedding.weight.mul_(50)
-    print(f"first loss with a loud embedding: {next_token_loss(loud(inputs), targets):.0f}")
+    first_loud = next_token_loss(loud(inputs), targets).item()
+print(f"ln {V} = {math.log(V):.2f}, first loss {first:.2f}")
+print("with a loud embedding above 5 times ln V:", first_loud > 5 * math.log(V))
+assert abs(first - math.log(V)) < 0.1
+assert first_loud > 5 * math.log(V)
 
 # %% [markdown]
 # ## Question 2 · overfit one batch
 #
-# One step of training has four parts. The **forward** pass computes the loss. The **backward** pass computes the gradient: for
-# each parameter, how much the loss would rise if it grew a little. The **optimiser** moves every parameter a small step the
-# other way. And the gradients are set back to nothing, because `backward` adds to what is there.
+# Give the model the same two stories again and again. If the loop works, it learns them word for word.
 
 
 # %%
-def train_step(model: GPT, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor) -> float:
-    """One step, and the loss before it. inputs and targets are (B, T)."""
-    loss = next_token_loss(model(inputs), targets)  # forward
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-    return loss.item()
+def train(
+    model: GPT, batches: Iterable[tuple[Tensor, Tensor]], rate: float = 1e-2
+) -> list[float]:
+    """Train with AdamW; the loss of each step."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    losses = []
+    for inputs, targets in batches:
+        loss = next_token_loss(model(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
 
 
-# %% [markdown]
-# Give the model the same four stories again and again. A loop without mistakes learns them by heart. A loop with a mistake in
-# the targets, the mask or the optimiser mostly cannot.
-
-# %%
 torch.manual_seed(0)
-model = GPT(small)
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-inputs, targets = data.batch_at(0, batch_size=4)
-by_heart = [train_step(model, optimizer, inputs, targets) for _ in range(240)]
-print(f"loss at step 0: {by_heart[0]:.1f}")
-print("below 0.1 in the end:", by_heart[-1] < 0.1)
-assert by_heart[-1] < 0.1
+parrot = GPT(small)
+by_heart = train(parrot, [data.batch_at(0, batch_size=2)] * 240)
+print("below 0.5 in the end:", by_heart[-1] < 0.5)
+assert by_heart[-1] < 0.5
 
 # %% [markdown]
-# Without any randomness, which of the four does it tell?
+# Without any randomness, which of the two does it tell?
 
 # %%
-told = tokenizer.decode(generate(model.eval(), [START], max_new_tokens=190, stop_token=START, temperature=0)[0])
-print("word for word one of the four:", told in [stories.story_at("train", i).text for i in range(4)])
+recited = generate(parrot.eval(), [START], 190, stop_token=START, temperature=0)[0]
+originals = [stories.story_at("train", i).text for i in range(2)]
+print("word for word one of the two:", tokenizer.decode(recited) in originals)
+assert tokenizer.decode(recited) in originals
 
 # %% [markdown]
 # The loop works. But a loss of nearly zero is again far below the floor. Is that not forbidden?
 #
 # <div class="alert alert-warning">
 # <b>You may have read</b> that a lower training loss means a better model, and that a good run ends near zero.
-# Neither holds. This model reached nearly zero on its four stories by learning them by heart. On stories it has not seen it is worse
+# Neither holds. This model came near zero on its two stories by learning them by heart. On stories it has not seen it is worse
 # than a model that knows nothing. The floor binds a model only on text that it could not memorise: so always measure on held-out
 # text, and distrust a loss below the floor.
 # </div>
 
 # %%
-print("held-out loss above ln V:", mean_loss(model, data, "val") > math.log(V))
-assert mean_loss(model, data, "val") > math.log(V)
+held_out = mean_loss(parrot, data, "val")
+print("held-out loss above ln V:", held_out > math.log(V))
+assert held_out > math.log(V)
+
+# %% [markdown]
+# ## Which question finds which mistake?
+#
+# Two questions are answered. *Question 3*: does a run on ever new stories stay above the floor? And there are three more that need no
+# training at all. *Peeking*: change the last token; do the logits before it change? They must not. *Reading*: turn the targets back
+# into text; is each row its story, and one end? *Moving*: after some steps, has every tensor changed?
+#
+# Do they find mistakes? We need not guess. Here are ten mistakes that raise no error. Each is put into the loop, and all six questions are
+# put to it.
+
+
+# %%
+BUGS = [
+    "none", "targets = inputs", "targets two apart", "targets of another row",
+    "padding counts", "no causal mask", "embedding 50 times too large", "positions frozen",
+    "gradients never zeroed", "rate 100 times too small", "uphill",
+]  # fmt: skip
+
+
+def batch_with(bug: str, step: int, size: int) -> tuple[Tensor, Tensor]:
+    """A batch of the training split, with wrong targets if that is the bug."""
+    inputs, targets = data.batch_at(step, size)
+    counts = targets != IGNORE
+    if bug == "targets = inputs":
+        targets = inputs.where(counts, IGNORE)
+    if bug == "targets two apart":
+        targets = F.pad(targets[:, 1:], (0, 1), value=IGNORE)
+    if bug == "targets of another row":
+        targets = targets.roll(1, dims=0)
+    if bug == "padding counts":
+        targets = targets.where(counts, START)
+    return inputs, targets
+
+
+class Unmasked(CausalSelfAttention):
+    """Attention that sees the future."""
+
+    def fused_attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v)
+
+
+def model_with(bug: str) -> GPT:
+    """A small fresh GPT, with the bug if it is one of the model."""
+    torch.manual_seed(0)
+    model = GPT(small)
+    if bug == "no causal mask":
+        model.blocks[0].attention = Unmasked(small)
+        model.initialise()
+    if bug == "embedding 50 times too large":
+        model.token_embedding.weight.data *= 50
+    if bug == "positions frozen":
+        model.position_embedding.requires_grad_(False)
+    return model
+
+
+def train_with(bug: str, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[GPT, float]:
+    """The model and its last loss, after a training with the bug."""
+    model, last = model_with(bug), math.nan
+    rate = 1e-4 if bug == "rate 100 times too small" else 1e-2
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, maximize=bug == "uphill")
+    for inputs, targets in batches:
+        loss = next_token_loss(model(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        if bug != "gradients never zeroed":
+            optimizer.zero_grad()
+        last = loss.item()
+    return model, last
+
+
+# %% [markdown]
+# Now the six questions. Each is measured as one would who does not know of the bug: with the same wrong targets.
+
+
+# %%
+def answers(bug: str) -> dict[str, bool]:
+    """Whether a loop with this bug passes each test."""
+    inputs, targets = batch_with(bug, 0, size=2)
+    fresh = model_with(bug)
+    _, last = train_with(bug, [(inputs, targets)] * 160)
+    trained, _ = train_with(bug, (batch_with(bug, step, size=4) for step in range(60)))
+    other = inputs.clone()
+    other[:, -1] = (other[:, -1] + 1) % V
+    with torch.no_grad():
+        logits = fresh(inputs)
+        first = next_token_loss(logits, targets).item()
+        peeks = (logits - fresh(other))[:, :-1].abs().max() > 1e-5
+        unseen, answer = batch_with(bug, 10_000, size=32)
+        on_new = next_token_loss(trained(unseen), answer).item()
+    reads = [tokenizer.decode(row[row != IGNORE].tolist()) for row in targets]
+    pairs = zip(fresh.parameters(), trained.parameters(), strict=True)
+    return {
+        "first loss": abs(first - math.log(V)) < 0.1,
+        "by heart": last < 0.5,
+        "floor": on_new > bound.split_loss,
+        "peeking": not peeks,
+        "reading": reads == [text + END_OF_TEXT for text in originals],
+        "moving": not any(torch.equal(before, after) for before, after in pairs),
+    }
+
+
+found: dict[str, dict[str, bool]] = {}
+questions = ("1st loss", "by heart", "floor", "peeking", "reading", "moving")
+print(" " * 29 + "".join(f"{question:>10}" for question in questions))
+for bug in BUGS:
+    found[bug] = answers(bug)
+    words = ["ok" if passed else "FOUND" for passed in found[bug].values()]
+    print(f"{bug:<29}" + "".join(f"{word:>10}" for word in words))
+
+# %% [markdown]
+# The table is sobering. Question 2 finds what is wrong with the *optimiser*: gradients that pile up, a rate that is too small, a step
+# uphill. It does not find a wrong target or a missing mask, because whatever the targets are, they can be learned by heart. Question 3 would
+# find a missing mask in a longer run; after 60 steps it has found only the copying. (Question 1 finds the copying too, because output head and
+# embedding share one matrix: a fresh model already leans towards the token that it reads.)
+#
+# The cheap questions find what the dear ones miss: read your batch as text, change a token and see what changes, look whether
+# everything moves. Each mistake is found by one question at least, and no question finds all.
+
+# %%
+assert all(found["none"].values())
+for bug in BUGS[1:]:
+    assert not all(found[bug].values()), bug
+blind = [bug for bug in BUGS[1:6] if found[bug]["by heart"]]
+print(f"wrong targets or no mask, and yet learned by heart: {len(blind)} of 5")
+assert len(blind) == 5
 
 # %% [markdown]
 # ## The recipe
@@ -203,18 +351,52 @@ assert mean_loss(model, data, "val") > math.log(V)
 # ### The learning rate: warm-up and cosine
 #
 # The **learning rate** scales the size of a step. Large steps learn fast and end jittery; small steps are slow. So it changes
-# during the run. At the start the gradients of a random model are wild, and the rate climbs from almost nothing: the
-# **warm-up** (Vaswani et al. 2017 used one). Then it falls along half a **cosine** (Loshchilov and Hutter 2017), so that the last steps
-# settle.
+# during the run. It climbs from almost nothing to its peak: the **warm-up** (Vaswani et al. 2017 used one). Then it falls along half a
+# **cosine** (Loshchilov and Hutter 2017), so that the last steps settle.
+#
+# Why the climb? One often reads that the gradients of a fresh model are wild. Measure it: how alike are the gradients of two batches, by the
+# cosine of the angle between them (1 is the same direction, 0 is at right angles)?
+
+
+# %%
+def gradient_on(model: GPT, step: int) -> Tensor:
+    """The gradient of one batch of 16 stories, all parameters in a row."""
+    inputs, targets = data.batch_at(step, batch_size=16)
+    loss = next_token_loss(model(inputs), targets)
+    slopes = torch.autograd.grad(loss, list(model.parameters()))
+    return torch.cat([slope.flatten() for slope in slopes])
+
+
+seasoned = train_with("none", (data.batch_at(step, 8) for step in range(120)))[0]
+alike = {
+    name: F.cosine_similarity(
+        gradient_on(model, 900), gradient_on(model, 901), dim=0
+    ).item()
+    for name, model in {
+        "fresh": model_with("none"),
+        "after 120 steps": seasoned,
+    }.items()
+}
+print("fresh: two batches agree, cosine above 0.85:", alike["fresh"] > 0.85)
+print("after 120 steps they agree less:", alike["after 120 steps"] < alike["fresh"])
+assert alike["fresh"] > 0.85 and alike["after 120 steps"] < alike["fresh"]
+
+# %% [markdown]
+# The start is the tamest moment: all stories first teach the same, which tokens are frequent. The reasons given today lie elsewhere. Adam divides
+# by a mean of squared gradients, and at first that mean stands on few of them (Liu et al. 2020). Whether it matters in your run, a run
+# with and one without warm-up tell.
 
 
 # %% tags=["package:minigpt.training.optim.learning_rate_at"]
 def learning_rate_at(step: int, config: TrainConfig) -> float:
-    """The fraction of the peak learning rate at `step` (0 is the first): a linear warm-up, then half a cosine."""
+    """The fraction of the peak at `step`: a linear warm-up, then half a cosine."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
-    return config.min_learning_rate + (1 - config.min_learning_rate) * (1 + math.cos(math.pi * min(1.0, done))) / 2
+    return (
+        config.min_learning_rate
+        + (1 - config.min_learning_rate) * (1 + math.cos(math.pi * min(1.0, done))) / 2
+    )
 
 
 # %% [markdown]
@@ -222,11 +404,11 @@ def learning_rate_at(step: int, config: TrainConfig) -> float:
 # A quarter of the way, at step 32.5, it would be (1 + cos 45°)/2 = 0.854.
 
 # %%
-recipe = TrainConfig(max_steps=100, warmup_steps=10)
+hundred = TrainConfig(max_steps=100, warmup_steps=10)
 for step in (0, 4, 9, 10, 55, 99):
-    print(f"step {step:2}: {learning_rate_at(step, recipe):.4f} of the peak")
+    print(f"step {step:2}: {learning_rate_at(step, hundred):.4f} of the peak")
 print(f"a quarter of the way: {(1 + math.cos(math.pi / 4)) / 2:.4f}")
-plots.learning_rate_schedule(recipe)
+plots.learning_rate_schedule(hundred)
 
 # %% [markdown]
 # ### Exercise 2 · another schedule (★★☆, 10 min)
@@ -237,7 +419,9 @@ plots.learning_rate_schedule(recipe)
 
 
 # %% tags=["exercise"]
-def warmup_stable_decay(step: int, warmup_steps: int, decay_start: int, max_steps: int) -> float:
+def warmup_stable_decay(
+    step: int, warmup_steps: int, decay_start: int, max_steps: int
+) -> float:
     """The fraction of the peak learning rate at `step`, 0 <= step < max_steps."""
     ### BEGIN SOLUTION
     if step < warmup_steps:
@@ -259,22 +443,22 @@ check.warmup_stable_decay(warmup_stable_decay)
 # [3/5, 4/5].
 
 # %%
-weight = nn.Parameter(torch.zeros(2))
-weight.grad = torch.tensor([3.0, 4.0])
-length = nn.utils.clip_grad_norm_([weight], max_norm=1.0)
-print(f"length {length:.1f}, clipped to {[f'{g:.4f}' for g in weight.grad.tolist()]}")
-assert torch.allclose(weight.grad, torch.tensor([0.6, 0.8]))
+two = nn.Parameter(torch.zeros(2))
+two.grad = torch.tensor([3.0, 4.0])
+length = nn.utils.clip_grad_norm_([two], max_norm=1.0)
+print(f"length {length:.1f}, clipped to {[f'{g:.4f}' for g in two.grad.tolist()]}")
+assert torch.allclose(two.grad, torch.tensor([0.6, 0.8]))
 
 # %% [markdown]
 # ### Exercise 3 · clip (★☆☆, 10 min)
 #
 # Write it for a list of gradients, one for each parameter. The length is that of all their numbers together, not of each alone. A
-# gradient that is short enough stays as it is. Return new tensors and leave those you were given alone.
+# gradient that is short enough keeps its numbers. Return new tensors in any case, and leave those you were given alone.
 
 
 # %% tags=["exercise"]
 def clip(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
-    """The gradients, all scaled by the same factor so that their common length is at most max_norm."""
+    """The gradients, scaled by one factor: their common length is at most max_norm."""
     ### BEGIN SOLUTION
     norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
     factor = torch.clamp(max_norm / norm, max=1.0)
@@ -298,139 +482,185 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     """Matrices with weight decay, biases and LayerNorm gains without."""
     parameters = list(model.parameters())  # a tied matrix is listed once
     return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {
+            "params": [p for p in parameters if p.ndim >= 2],
+            "weight_decay": weight_decay,
+        },
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
 
 
 # %%
-for group in parameter_groups(GPT(small), weight_decay=0.1):
-    tensors: list[Tensor] = group["params"]  # type: ignore[assignment]
-    print(f"decay {group['weight_decay']}: {len(tensors):2} tensors, {sum(t.numel() for t in tensors):7,} numbers")
+groups: list[dict[str, Any]] = parameter_groups(GPT(small), weight_decay=0.1)
+for group in groups:
+    count = sum(parameter.numel() for parameter in group["params"])
+    n_tensors = len(group["params"])
+    print(f"decay {group['weight_decay']}: {n_tensors:2} tensors, {count:7,} numbers")
 
 # %% [markdown]
 # ### Two optimisers: AdamW and Muon
 #
 # **AdamW** (Kingma and Ba 2015; Loshchilov and Hutter 2019) looks at each number alone. It divides the gradient by its own recent
-# size, so that in the first step every number moves by the learning rate, whether its gradient was large or tiny:
-
-# %%
-gradient = torch.tensor([[3.0, 0.0], [0.0, 0.1]])
-weight = nn.Parameter(torch.zeros(2, 2))
-weight.grad = gradient + 1e-3
-torch.optim.AdamW([weight], lr=0.01, weight_decay=0.0).step()
-print(weight.detach())
-
-# %% [markdown]
+# size, so that in the first step every number moves by the learning rate, whether its gradient was large or tiny (lesson 9 did it by
+# hand).
+#
 # **Muon** (Jordan et al. 2024) looks at a matrix as a whole. A matrix stretches some directions more than others; the amounts are its
 # **singular values**. A gradient matrix often has one huge direction and many small ones. Muon keeps the directions and makes all
 # the amounts nearly equal, so that rare directions learn as well. It is for the matrices in the blocks; embeddings, biases and
-# LayerNorms stay with AdamW.
+# LayerNorms stay with AdamW, so that a run with Muon has *two* learning rates.
 
 # %%
-weight = nn.Parameter(torch.zeros(2, 2))
-weight.grad = gradient.clone()
-torch.optim.Muon([weight], lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False).step()
-print("singular values of the gradient:", [f"{s:.1f}" for s in torch.linalg.svdvals(gradient)])
-print("both nearly equal in Muon's step:", torch.linalg.svdvals(weight.detach()).min().item() > 0.5)
-assert 0.5 < torch.linalg.svdvals(weight.detach()).min() < torch.linalg.svdvals(weight.detach()).max() < 1.5
+square = nn.Parameter(torch.zeros(2, 2))
+square.grad = torch.tensor([[3.0, 0.0], [0.0, 0.1]])
+Muon([square], lr=1.0, momentum=0.0).step()
+kept = torch.linalg.svdvals(square.detach())
+sizes = [f"{value:.1f}" for value in torch.linalg.svdvals(square.grad).tolist()]
+print("singular values of the gradient:", sizes)
+print("both nearly equal in Muon's step:", kept.min().item() > 0.5)
+assert 0.5 < kept.min() < kept.max() < 1.5
 
 # %% [markdown]
-# Which is better? Muon does more arithmetic in each step, so to compare step by step would be unfair. Compare by the clock: both train
-# the same small model, and we look at the loss against the seconds.
+# Which is better? A comparison can be unfair in two ways. Each optimiser has its own best rate, so one of them at a bad rate proves nothing:
+# each gets three. And Muon does more arithmetic in each step, so we look at the loss against the seconds.
+#
+# The rate that is tried is AdamW's: in Muon's runs that of embeddings, biases and LayerNorms, while Muon's own stays at 0.02.
+
+
+# %%
+def race(optimizer: Any, learning_rate: float) -> list[StepResult]:
+    """A short training of a small model: the same weights and the same stories."""
+    contest = TrainConfig(
+        max_steps=80, batch_size=8, warmup_steps=10, threads=1,
+        optimizer=optimizer, learning_rate=learning_rate, muon_learning_rate=0.02,
+    )  # fmt: skip
+    results: list[StepResult] = []
+    Trainer(shape, contest, data).run(on_step=results.append, progress=False)
+    return results
+
+
+def last_ten(results: list[StepResult]) -> float:
+    """The mean loss of the last ten steps."""
+    return sum(result.loss for result in results[-10:]) / 10
+
+
+shape = replace(small, n_layers=2, n_heads=4)
 
 # %% tags=["nbval-ignore-output"]
-races: dict[str, list[dict[str, float]]] = {}
-for name in ("adamw", "muon"):
-    contest = TrainConfig(max_steps=120, batch_size=16, optimizer=name, learning_rate=3e-3, warmup_steps=10, threads=1)
-    trainer = Trainer(GPTConfig(vocab_size=V, context_length=192, n_layers=2, n_heads=4, d_model=64), contest, data)
-    lines: list[StepResult] = []
-    trainer.run(on_step=lines.append, progress=False)
-    races[name] = [{"step": line.step, "loss": line.loss, "seconds": line.seconds} for line in lines]
-    print(f"{name:<6} {lines[-1].seconds:.1f} s for {len(lines)} steps")
-plots.training_curves(races, x="seconds")
+tried = {"adamw": (3e-3, 6e-3, 1.2e-2), "muon": (1e-2, 2e-2, 4e-2)}
+best: dict[str, list[StepResult]] = {}
+for name, rates in tried.items():
+    runs = {rate: race(name, rate) for rate in rates}
+    ends = {rate: round(last_ten(results), 2) for rate, results in runs.items()}
+    best_rate = min(ends, key=lambda rate: ends[rate])
+    best[f"{name} at {best_rate:g}"] = runs[best_rate]
+    print(f"{name:<6} loss after 80 steps by rate: {ends}; best {best_rate:g},")
+    print(f"       {runs[best_rate][-1].seconds:.1f} s for 80 steps")
+lines = {name: [vars(result) for result in results] for name, results in best.items()}
+plots.training_curves(lines, x="seconds")
 
 # %% [markdown]
-# The two lines start at the same loss. In the run on this page Muon ends ahead, also at equal seconds and in spite of its dearer step.
-# The times differ from machine to machine; what is checked here is that Muon is ahead after equal *steps*:
+# Best against best: in the run on this page Muon is ahead at equal seconds too, in spite of its dearer step, and by more than one rate
+# makes. The seconds differ from machine to machine. What is checked here is that the best Muon is ahead of the best AdamW after equal *steps*:
 
 # %%
-assert races["muon"][-1]["loss"] < races["adamw"][-1]["loss"]
+adamw_end, muon_end = (last_ten(results) for results in best.values())
+print(
+    "best Muon ahead of best AdamW by more than 0.2 nats:", adamw_end - muon_end > 0.2
+)
+assert adamw_end - muon_end > 0.2
 
 # %% [markdown]
-# This holds for this model and these learning rates. Each optimiser has its own best rate, and a comparison with one of them badly
-# chosen proves nothing: change AdamW's rate above, and see whether it can catch up.
+# This holds for this model, a short run, one seed, and three rates each. If a best rate lies at the edge of those tried, one should try further.
 
 # %% [markdown]
 # ## From nothing to stories
 #
-# Now the real run. The recipe has a name, `storyteller`, and so has the command that runs all of it in a terminal:
+# Now the real run. Its recipe is a preset of the package, so one command in a terminal does the same:
 #
 # ```
-# minigpt train --preset storyteller --out run
+# minigpt train --preset storyteller-fast --out run
 # ```
 #
-# We change a little so that it takes minutes: two narrower blocks instead of three, because a shallower model learns faster at first, and
-# far fewer steps. One thread is enough for so small a model. On the way we look at it.
+# The model is smaller than the bundled storyteller, and it sees far fewer stories. One more thing differs: its positions are *rotary*
+# (lesson 3), not a learned row for each. One thread is enough for so small a model. (What to expect: with one thread of an old processor
+# with AVX2 and nothing else running, the training takes a little over three minutes; beside other work it takes longer, and nothing breaks. Processors with
+# units for bfloat16 are faster. `minigpt doctor` says how long it takes on yours.)
 
 # %%
-storyteller = preset("storyteller")
-model_config = replace(storyteller.model, vocab_size=V, n_layers=2, d_model=128)
-recipe = replace(
-    storyteller.train, max_steps=1900, learning_rate=2e-2, warmup_steps=50, eval_every=400, save_every=800, threads=1
-)
-size = sum(parameter.numel() for parameter in GPT(model_config).parameters())
-print(f"{size:,} parameters, {recipe.max_steps} steps of {recipe.batch_size} stories, {recipe.optimizer}")
-print("stories that the run will see:", f"{recipe.max_steps * recipe.batch_size:,}, none of them twice")
+chosen = preset("storyteller-fast")
+model_config = replace(chosen.model, vocab_size=V)
+recipe = replace(chosen.train, threads=1, eval_every=0)  # we measure ourselves
+n_parameters = sum(parameter.numel() for parameter in GPT(model_config).parameters())
+print(f"{n_parameters:,} parameters,", end=" ")
+print(f"{recipe.max_steps} steps of {recipe.batch_size} stories")
+seen = recipe.max_steps * recipe.batch_size
+print(f"stories that the run will see: {seen:,}, none of them twice")
 
 # %% [markdown]
-# At each stage we ask three things: the loss on held-out stories, and of a hundred stories that the model tells, how many are
-# **grammatical** (every sentence exists in the world, in an order that a plot allows) and how many are **consistent** (and no fact
-# contradicts another). Then we read one.
+# We train in pieces: `run(until=…)` stops at a step, and the next call goes on from there as if nothing had happened. At each stop we
+# ask three things: the loss on held-out stories, and of sixty stories that the model tells, how many are **grammatical** (every
+# sentence exists in the world, in an order that a plot allows) and how many are **consistent** (and no fact contradicts another). Then we
+# read one.
 
 # %% tags=["nbval-ignore-output"]
-folder = Path(tempfile.mkdtemp())  # a run needs a place for its checkpoints; this one is thrown away
+place = tempfile.TemporaryDirectory()  # for the checkpoints; gone when the kernel ends
+folder = Path(place.name)
 trainer = Trainer(model_config, recipe, data, out=folder / "story_run")
-print(f"{trainer.threads} threads, {trainer.precision}")
-
+print(f"{trainer.threads} thread, {trainer.precision}")
 stages: list[dict[str, Any]] = []
 
 
-def look(result: StepResult) -> None:
-    """Measure the model and keep one of its stories."""
-    if result.step in (50, 200, 500, 1000, 1600, recipe.max_steps):
-        told = sample_stories(trainer.model, tokenizer, 100, seed=1)
-        grades = grade(told)
-        stages.append({
-            "step": result.step, "held_out": mean_loss(trainer.model, data, "val", precision=trainer.precision),
-            "grammatical": grades.grammatical, "consistent": grades.consistent, "story": told[0],
-        })  # fmt: skip
+def look() -> None:
+    """Measure the model, and show one of its stories."""
+    told = sample_stories(trainer.model, tokenizer, 60, seed=1)
+    grades = grade(told)
+    held_out = mean_loss(trainer.model, data, "val", precision=trainer.precision)
+    stages.append({
+        "step": trainer.step, "held_out": held_out,
+        "grammatical": grades.grammatical, "consistent": grades.consistent,
+    })  # fmt: skip
+    print(f"step {trainer.step}: loss {held_out:.3f},", end=" ")
+    print(f"grammatical {grades.grammatical:.0%}, consistent {grades.consistent:.0%}")
+    print(textwrap.fill(told[0][:400], 88))
+    print(textwrap.fill(f"first thing wrong: {stories.verify(told[0]).problem}", 88))
 
 
-trainer.run(on_step=look)
-torch.set_num_threads(1)
-
-# %% tags=["nbval-ignore-output"]
-plots.training_curves({"storyteller": read_metrics(folder / "story_run") + stages}, floor=bound.split_loss)
-
-# %% [markdown]
-# Read the curve from the left. It starts at ln V. Within the first steps it drops to what a unigram can do: the model has learned which
-# tokens are frequent. Then come the pairs of tokens and the sentences. The slow part after that is the interesting one.
-
-# %% tags=["nbval-ignore-output"]
-for stage in stages:
-    print(
-        f"step {stage['step']}: loss {stage['held_out']:.3f}, "
-        f"grammatical {stage['grammatical']:.0%}, consistent {stage['consistent']:.0%}"
-    )
-    print(textwrap.fill(stage["story"][:400], 100))
-    print(f"first thing wrong: {stories.verify(stage['story']).problem}\n")
+trainer.run(until=40)
+look()
 
 # %% [markdown]
-# First the model learns the sentences, while the names in them are drawn anew each time. Then, one after another, it learns to look
-# back: for the name, the animal, the colour, what stood behind what. A story is consistent only when all of these hold. So the share
-# of consistent stories stays near zero for long, and then rises fast. Nobody programmed any of it. Olsson et al. (2022) studied such a
-# moment in other models, and tied it to attention heads that find an earlier occurrence and copy what followed it.
+# After 40 steps the model knows which tokens are frequent, and little more. Go on:
+
+# %% tags=["nbval-ignore-output"]
+trainer.run(until=200)
+look()
+
+# %% tags=["nbval-ignore-output"]
+trainer.run(until=500)
+look()
+
+# %% [markdown]
+# Now there are sentences. But who does what, and to whom, is drawn anew each time. The slow part begins.
+
+# %% tags=["nbval-ignore-output"]
+trainer.run(until=1000)
+look()
+
+# %% tags=["nbval-ignore-output"]
+trainer.run()
+look()
+
+# %% tags=["nbval-ignore-output"]
+history = read_metrics(folder / "story_run") + stages
+plots.training_curves({"storyteller-fast": history}, floor=bound.split_loss)
+
+# %% [markdown]
+# Read the curve from the left. It starts at ln V. Within the first steps it drops to what a unigram can do. Then come the pairs of tokens and
+# the sentences. What is left after that is what one must look back for: the name, the animal, the colour, who has what. A story is
+# consistent only when all of these hold, so the share of consistent stories stays near zero while the loss falls, and rises late. The
+# loss counts every token, the share only stories without a single mistake: two measures of one process. Nobody programmed any of it.
+# Olsson et al. (2022) studied in other models how looking back is learned, and tied it to attention heads that find an earlier
+# occurrence and copy what followed it.
 #
 # Question 3: did the loss stay above the floor? And how good is the result?
 
@@ -445,22 +675,29 @@ assert gap < 0.03
 # %% [markdown]
 # At temperature 1 each token is drawn exactly with the model's probabilities. After so short a training a tail of hopeless tokens
 # is left. Each has next to no probability, but there are many, and a story gives them a hundred chances to spoil it. A **temperature** of
-# 0.8 cuts the tail: it makes likely tokens likelier and unlikely ones rarer still (lesson 13 shows how). The bundled model, which
+# 0.6 cuts the tail: it makes likely tokens likelier and unlikely ones rarer still (lesson 13 shows how). The bundled model, which
 # trained for longer, does not need it.
 
 # %% tags=["nbval-ignore-output"]
-for temperature in (1.0, 0.8):
-    grades = grade(sample_stories(trainer.model, tokenizer, 300, seed=2, temperature=temperature))
-    print(f"temperature {temperature}: grammatical {grades.grammatical:.0%}, consistent {grades.consistent:.0%}")
+by_temperature = {
+    temperature: grade(
+        sample_stories(trainer.model, tokenizer, 300, seed=2, temperature=temperature)
+    )
+    for temperature in (1.0, 0.6)
+}
+for temperature, result in by_temperature.items():
+    print(f"temperature {temperature}: grammatical {result.grammatical:.0%},", end=" ")
+    print(f"consistent {result.consistent:.0%}")
 
 # %% [markdown]
-# At temperature 0.8, at least 95 in 100 stories are grammatical and 80 in 100 hold together from the first sentence to the last:
+# At temperature 0.6, at least 95 in 100 stories are grammatical and 80 in 100 hold together from the first sentence to the last:
 
 # %%
-print("at least 95 in 100 grammatical:", grades.grammatical >= 0.95)
-print("at least 80 in 100 consistent:", grades.consistent >= 0.80)
-assert grades.grammatical >= 0.95
-assert grades.consistent >= 0.80
+sober = by_temperature[0.6]
+print("at least 95 in 100 grammatical:", sober.grammatical >= 0.95)
+print("at least 80 in 100 consistent:", sober.consistent >= 0.80)
+assert sober.grammatical >= 0.95
+assert sober.consistent >= 0.80
 
 # %% [markdown]
 # ## Save, kill, resume
@@ -476,8 +713,9 @@ assert grades.consistent >= 0.80
 # %%
 def train_command(out: Path, *more: str) -> list[str]:
     """The command line of a very small run."""
-    recipe = ["--preset", "tiny", "--max-steps", "40", "--save-every", "10", "--threads", "1"]
-    return [sys.executable, "-m", "minigpt", "train", *recipe, "--out", str(out), *more]
+    command = [sys.executable, "-m", "minigpt", "train", "--preset", "tiny"]
+    steps = ["--max-steps", "40", "--save-every", "10", "--threads", "1"]
+    return [*command, *steps, "--out", str(out), *more]
 
 
 def steps_done(out: Path) -> int:
@@ -485,26 +723,31 @@ def steps_done(out: Path) -> int:
     return len(read_metrics(out)) if (out / "metrics.jsonl").exists() else 0
 
 
-process = subprocess.Popen(train_command(folder / "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-while steps_done(folder / "killed") < 15 and process.poll() is None:
+killed, unbroken = folder / "killed", folder / "never stopped"
+process = subprocess.Popen(
+    train_command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+)
+while steps_done(killed) < 15 and process.poll() is None:
     time.sleep(0.02)
 process.kill()
 process.wait()
-print("checkpoint of step 10 there:", (folder / "killed" / "checkpoints" / "step-00000010").exists())
-print("finished:", steps_done(folder / "killed") == 40)
+print(
+    "checkpoint of step 10 there:", (killed / "checkpoints" / "step-00000010").exists()
+)
+print("finished:", steps_done(killed) == 40)
 
 # %% [markdown]
 # Now resume it, and beside it run the same thing without a stop.
 
 # %%
-quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
-subprocess.run(train_command(folder / "killed", "--resume"), **quiet)  # type: ignore[call-overload]
-subprocess.run(train_command(folder / "never stopped"), **quiet)  # type: ignore[call-overload]
+subprocess.run(train_command(killed, "--resume"), capture_output=True, check=True)
+subprocess.run(train_command(unbroken), capture_output=True, check=True)
 
-losses = {name: [line["loss"] for line in read_metrics(folder / name)] for name in ("killed", "never stopped")}
-print("steps:", {name: len(values) for name, values in losses.items()})
-print("all losses equal to the last bit:", losses["killed"] == losses["never stopped"])
-assert losses["killed"] == losses["never stopped"]
+resumed = [line["loss"] for line in read_metrics(killed)]
+straight = [line["loss"] for line in read_metrics(unbroken)]
+print(f"steps: {len(resumed)} and {len(straight)}")
+print("all losses equal to the last bit:", resumed == straight)
+assert resumed == straight
 
 # %% [markdown]
 # Equal to the last bit, not only to a few digits. (For that the number of threads must be the same too, because sums of floating-point
@@ -518,19 +761,20 @@ assert losses["killed"] == losses["never stopped"]
 # ```
 # minigpt train --preset shakespeare-char --data shakespeare --out shakespeare_run
 # minigpt generate --model shakespeare_run --max-new-tokens 300 "ROMEO:"
-# minigpt train --preset shakespeare-char --data my_diary.txt --tokenizer char --out diary_run
+# minigpt train --preset shakespeare-char --data diary.txt --tokenizer char --out diary
 # ```
 #
-# The first downloads 1.1 MB once; the last takes any text file. A text of less than about a hundred thousand characters will be learned by
-# heart: watch for the validation loss to turn upward while the training loss still falls.
+# The first downloads 1.1 MB once; the last takes any text file. A short text will be learned by heart: watch for the validation loss to turn
+# upward while the training loss still falls.
 
 # %% [markdown]
 # ## What to remember
 #
-# 1. Before a long run: is the first loss near ln V, and does one batch overfit? A wrong target raises no error.
+# 1. Before a long run: is the first loss near ln V, is a batch learned by heart, and does a row of targets read as the text should? Wrong
+#    targets raise no error, and they are learned by heart as well as right ones.
 # 2. A loss below the floor is a mistake or a memorised text, so measure on held-out text.
 # 3. The learning rate warms up and then falls; long gradients are clipped; weight decay is for matrices.
-# 4. Compare optimisers by the clock, each at a learning rate that suits it.
+# 4. Compare optimisers by the clock, each at the best of several learning rates, and show the rates.
 # 5. A run that can be killed keeps weights, optimiser, random state and step, and resumes bit for bit.
 
 # %% [markdown]
@@ -540,6 +784,7 @@ assert losses["killed"] == losses["never stopped"]
 # - Loshchilov and Hutter 2017, SGDR: Stochastic Gradient Descent with Warm Restarts, the cosine (https://arxiv.org/abs/1608.03983)
 # - Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks, clipping (https://arxiv.org/abs/1211.5063)
 # - Kingma and Ba 2015, Adam (https://arxiv.org/abs/1412.6980)
+# - Liu et al. 2020, On the Variance of the Adaptive Learning Rate and Beyond, a reason for warm-up (https://arxiv.org/abs/1908.03265)
 # - Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization (https://arxiv.org/abs/1711.05101)
 # - Jordan et al. 2024, Muon (https://kellerjordan.github.io/posts/muon/)
 # - Hu et al. 2024, MiniCPM, the warm-up, stable, decay schedule (https://arxiv.org/abs/2404.06395)

@@ -21,6 +21,6 @@ from minigpt.course.check.next_token_game import bigram_probabilities, draw, per
 from minigpt.course.check.start_here import mean
 from minigpt.course.check.tokenization import chat_prompt, encode_word, group_digits, merge, train_bpe
 from minigpt.course.check.torch_and_slopes import by_columns, fit_line, linear_map, row_shares, softplus_slope
-from minigpt.course.check.training_on_a_cpu import clip, inputs_and_targets, warmup_stable_decay
+from minigpt.course.check.training_on_a_cpu import clip, training_step, warmup_stable_decay
 from minigpt.course.check.training_on_a_gpu import intensity, mfu, next_scale, to_bfloat16
 from minigpt.course.check.transformer_block import dropout, layer_norm, pre_norm_block, through_residuals

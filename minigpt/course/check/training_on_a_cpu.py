@@ -4,38 +4,69 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from minigpt.course.exercise import Exercise, close
+from minigpt.model.gpt import next_token_loss
 
 
 @Exercise
-def inputs_and_targets(answer: Callable[[list[int]], tuple[list[int], list[int]]]) -> str | None:
-    """What the model reads, and what it should answer at each position."""
-    ids = [5, 8, 2, 9]
-    inputs, targets = answer(ids)
-    if ids != [5, 8, 2, 9]:
-        return f"The list [5, 8, 2, 9] that came in is {ids} afterwards. Can you leave the caller's list as it was?"
-    came = f"For [5, 8, 2, 9] the inputs are {inputs} and the targets {targets}."
-    if targets in (9, [9]):
-        return f"{came} The model answers at each position, also after 5 and after 8. What should it say there?"
-    inputs, targets = list(inputs), list(targets)
-    if len(inputs) != len(targets):
-        return f"{came} That is {len(inputs)} questions and {len(targets)} answers. Which id has no partner?"
-    if inputs == targets:
-        return f"{came} The model would learn to copy what it reads. Which id comes after 5?"
-    if (inputs, targets) == ([8, 2, 9], [5, 8, 2]):
-        return f"{came} The model reads 8 and should answer 5. Does 5 come before 8 or after it?"
-    if (inputs, targets) == ([5, 8, 2, 9], [8, 2, 9, 5]):
-        return f"{came} The last target is the first id. Does the text go round in a circle?"
-    if inputs == ids and targets[:3] == [8, 2, 9]:
-        return f"{came} {targets[3]} does not come from the text. Should the model be asked what follows the last id?"
-    if (inputs, targets) == ([5, 8], [2, 9]):
-        return f"{came} The model reads 5 and should answer 2. How far ahead is that?"
-    for ids, expected in (([5, 8, 2, 9], ([5, 8, 2], [8, 2, 9])), ([7, 3], ([7], [3])), ([1, 1, 4], ([1, 1], [1, 4]))):
-        inputs, targets = map(list, answer(list(ids)))
-        if (inputs, targets) != expected:
-            return f"For {ids} the inputs are {inputs} and the targets {targets}. What comes after {ids[0]}?"
+def training_step(answer: Callable[[nn.Module, torch.optim.Optimizer, Tensor, float], float]) -> str | None:
+    """One step of training, with the gradient clipped."""
+    texts = [torch.tensor([[1, 2, 3, 4, 0], [2, 2, 0, 1, 3]]), torch.tensor([[4, 3, 0]])]
+
+    def taken(max_norm: float, steps: int = 1) -> tuple[list[Tensor], list[float]]:
+        """The weights after some steps of the learner's function, and what it returned."""
+        model = _small_model()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        returned = [answer(model, optimizer, texts[step].clone(), max_norm) for step in range(steps)]
+        return [parameter.detach().clone() for parameter in model.parameters()], returned
+
+    start = [parameter.detach() for parameter in _small_model().parameters()]
+    weights, returned = taken(0.25)
+    setting = "After one step on two texts, with max_norm 0.25,"
+    if _equal(weights, start):
+        return f"{setting} no weight has moved. Is the gradient still there when the optimiser steps?"
+    for hint, mistake in {
+        "the model has learned to copy: its targets are its inputs. Which token comes next?": {"ahead": 0, "cut": 1},
+        "the model has learned to copy whole texts: targets are inputs. Which token comes next?": {"ahead": 0},
+        "the targets are two tokens ahead. How far is next?": {"ahead": 2},
+        "the targets are the tokens before. Which way does one read?": {"ahead": -1},
+        "the weights moved as far as without clipping. Does it come before the step?": {"clip": "never"},
+        "each tensor was clipped alone. How long is the whole gradient?": {"clip": "alone"},
+        "the gradient was clipped to 1. Where does max_norm enter?": {"clip": "one"},
+        "the weights moved uphill. Which sign has the step?": {"sign": -1},
+        "the weights moved twice.": {"times": 2},
+        "the gradient is that of the last position alone. The model answers at each.": {"last": True},
+    }.items():
+        if _equal(weights, _after_steps(texts[:1], 0.25, **mistake)[0]):
+            return f"{setting} {hint}"
+    right, losses, after = _after_steps(texts[:1], 0.25)
+    if not _equal(weights, right):
+        return f"{setting} the weights are not where they should be. Go through the five parts of a step, one by one."
+
+    result = returned[0]
+    if isinstance(result, Tensor):
+        kind = "keeps everything alive that backward needs" if result.requires_grad else "is no plain number"
+        return f"The step is right. It returns a tensor, which {kind}: which method makes a float of it?"
+    if close(result, after):
+        return f"The step is right. You return {result:.4f}, the loss after it. Which loss was wanted?"
+    if not close(result, losses[0]):
+        return f"The step is right. You return {result:.4f}, and the mean loss before it is {losses[0]:.4f}."
+
+    weights, _ = taken(0.25, steps=2)
+    if _equal(weights, _after_steps(texts, 0.25, zero=False)[0]):
+        return (
+            "The first step is right. The second one takes the first one's gradient along. What does backward do to it?"
+        )
+    if not _equal(weights, _after_steps(texts, 0.25)[0]):
+        return "The first step is right. The second, on one text of three tokens, is not. What is written into it?"
+    if not _equal(taken(100.0)[0], _after_steps(texts[:1], 100.0)[0]):
+        return "Right for max_norm 0.25. With 100 the gradient is short enough: how long should it stay?"
+    ids = texts[0].clone()
+    answer(model := _small_model(), torch.optim.SGD(model.parameters(), lr=0.5), ids, 0.25)
+    if not torch.equal(ids, texts[0]):
+        return "The step is right, but the ids that came in are changed. Can you leave the caller's texts alone?"
     return None
 
 
@@ -83,6 +114,9 @@ def warmup_stable_decay(answer: Callable[[int, int, int, int], float]) -> str | 
     short = [answer(step, 4, 6, 8) for step in range(8)]
     if not close(short, [0.25, 0.5, 0.75, 1, 1, 1, 1, 0.5]):
         return f"Right for 100 steps. With a warm-up of 4, decay from 6 and 8 steps in all it is {short}. Plot it."
+    meeting = [answer(step, 3, 3, 6) for step in range(6)]
+    if not close(meeting, [1 / 3, 2 / 3, 1, 1, 2 / 3, 1 / 3]):
+        return f"With a warm-up of 3, decay from 3 and 6 steps in all it is {meeting}. Is anything rounded?"
     return None
 
 
@@ -129,11 +163,75 @@ def clip(answer: Callable[[list[Tensor], float], list[Tensor]]) -> str | None:
         still = [torch.tensor(math.nan)]
     if not _equal(still, [torch.zeros(2), torch.zeros(1)]):
         return "For gradients that are all 0 you do not return zeros. What do you divide by, and what is it here?"
-    given = [gradient.clone() for gradient in gradients]
-    answer(given, 1.0)
-    if not _equal(given, gradients):
-        return "The result is right, but the gradients that came in are changed too. Can you return new tensors?"
+    for max_norm in (1.0, 10.0):
+        given = [gradient.clone() for gradient in gradients]
+        result = list(answer(given, max_norm))
+        if not _equal(given, gradients):
+            return "The result is right, but the gradients that came in are changed too. Can you return new tensors?"
+        if {part.data_ptr() for part in result} & {part.data_ptr() for part in given}:
+            return (
+                f"With max_norm {max_norm:g} you return the very tensors that came in. Who changes one changes the "
+                "other: can you return new ones?"
+            )
+    one = list(answer([torch.tensor([[-3.0], [4.0]], dtype=torch.float64)], 1 / 3))
+    if not _equal(one, [torch.tensor([[-3.0], [4.0]]) / 15]):
+        return (
+            f"For one matrix [[-3], [4]] and max_norm 1/3 you return {[part.tolist() for part in one]}. Divide by 15."
+        )
+    if one[0].dtype != torch.float64:
+        return f"A gradient in float64 comes back in {str(one[0].dtype).removeprefix('torch.')}. Why another precision?"
     return None
+
+
+class _Reader(nn.Module):
+    """Logits for the next token from the last two, (B, T) to (B, T, 5): small, and with a gradient in each tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = nn.Parameter(torch.arange(25, dtype=torch.float64).view(5, 5).sin())
+        self.before = nn.Parameter(torch.arange(25, dtype=torch.float64).view(5, 5).cos())
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.now[ids] + self.before[ids.roll(1, dims=1)]
+
+
+def _small_model() -> nn.Module:
+    return _Reader()
+
+
+def _after_steps(
+    texts: list[Tensor], max_norm: float, ahead: int = 1, clip: str = "all", sign: int = 1, times: int = 1,
+    last: bool = False, zero: bool = True, cut: int = 0,
+) -> tuple[list[Tensor], list[float], float]:  # fmt: skip
+    """The weights after steps on these texts (with a mistake), the losses before each, and that after the last."""
+    model = _small_model()
+    parameters, losses = list(model.parameters()), []
+    optimizer = torch.optim.SGD(parameters, lr=0.5, maximize=sign < 0)
+
+    def loss_of(ids: Tensor) -> Tensor:
+        ids = ids[:, : ids.size(1) - cut]
+        width = ids.size(1) - abs(ahead)
+        inputs = ids[:, :width] if ahead >= 0 else ids[:, -width:]
+        targets = ids[:, ahead:] if ahead >= 0 else ids[:, :width]
+        logits = model(inputs)
+        if last:
+            logits, targets = logits[:, -1:], targets[:, -1:]
+        return next_token_loss(logits, targets)
+
+    for ids in texts:
+        loss = loss_of(ids)
+        losses.append(loss.item())
+        loss.backward()
+        if clip == "alone":
+            for parameter in parameters:
+                nn.utils.clip_grad_norm_([parameter], max_norm)
+        elif clip != "never":
+            nn.utils.clip_grad_norm_(parameters, 1.0 if clip == "one" else max_norm)
+        for _ in range(times):
+            optimizer.step()
+        if zero:
+            optimizer.zero_grad()
+    return [parameter.detach() for parameter in parameters], losses, loss_of(texts[-1]).item()
 
 
 def _equal(actual: list[Tensor], expected: list[Tensor]) -> bool:

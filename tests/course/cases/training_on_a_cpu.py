@@ -1,65 +1,109 @@
 """Answers to the exercises of lesson 10."""
 
 import math
-from itertools import pairwise
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from minigpt.model.gpt import next_token_loss
 from tests.course.cases import Answers
 
-Lists = tuple[list[int], list[int]]
+Step = Callable[[nn.Module, Optimizer, Tensor, float], Any]
 
 
-def by_pairs(ids: list[int]) -> Lists:
-    pairs = list(pairwise(ids))
-    return [read for read, _ in pairs], [answer for _, answer in pairs]
+def zero_at_the_end(model: nn.Module, optimizer: Optimizer, ids: Tensor, max_norm: float) -> float:
+    loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    optimizer.step()
+    model.zero_grad()
+    return float(loss.detach())
 
 
-def without_changing_a_copy(ids: list[int]) -> list[list[int]]:
-    inputs, targets = list(ids), list(ids)
-    inputs.pop()
-    targets.pop(0)
-    return [inputs, targets]
+def without_backward(model: nn.Module, optimizer: Optimizer, ids: Tensor, max_norm: float) -> float:
+    parameters = list(model.parameters())
+    logits = model(ids[..., :-1])
+    loss = -logits.log_softmax(-1).gather(-1, ids[..., 1:, None]).mean()
+    gradients = torch.autograd.grad(loss, parameters)
+    factor = min(1.0, max_norm / torch.cat([g.flatten() for g in gradients]).norm().item())
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient * factor
+    optimizer.step()
+    return loss.item()
 
 
-def not_shifted(ids: list[int]) -> Lists:
-    return ids[:-1], ids[:-1]
+def step_with(
+    inputs: slice = slice(None, -1),
+    targets: slice = slice(1, None),
+    order: str = "zero backward clip step",
+    returns: str = "float",
+    writes: bool = False,
+) -> Step:
+    """A step with one of the typical mistakes."""
+
+    def training_step(model: nn.Module, optimizer: Optimizer, ids: Tensor, max_norm: float) -> float | Tensor:
+        def loss_now() -> Tensor:
+            return next_token_loss(model(ids[:, inputs]), ids[:, targets])
+
+        loss = loss_now()
+        for part in order.split():
+            if part == "zero":
+                optimizer.zero_grad()
+            elif part == "backward":
+                loss.backward()
+            elif part == "clip":
+                nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+            elif part == "clip-to-one":
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            elif part == "clip-each":
+                for parameter in model.parameters():
+                    nn.utils.clip_grad_norm_([parameter], max_norm)
+            elif part == "stretch":
+                nn.utils.clip_grad_norm_(model.parameters(), 1e-9)
+                for parameter in model.parameters():
+                    assert parameter.grad is not None
+                    parameter.grad *= max_norm / 1e-9
+            elif part == "step":
+                optimizer.step()
+            elif part == "turn":
+                for parameter in model.parameters():
+                    assert parameter.grad is not None
+                    parameter.grad.neg_()
+        if writes:
+            ids[:, 0] = 0
+        results = {"tensor": loss, "detached": loss.detach(), "sum": 8 * loss.item(), "float": loss.item()}
+        return loss_now().item() if returns == "after" else results[returns]
+
+    return training_step
 
 
-def shifted_the_wrong_way(ids: list[int]) -> Lists:
-    return ids[1:], ids[:-1]
+def last_position_only(model: nn.Module, optimizer: Optimizer, ids: Tensor, max_norm: float) -> float:
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(ids[:, :-1])[:, -1], ids[:, -1])
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    optimizer.step()
+    return loss.item()
 
 
-def last_input_without_target(ids: list[int]) -> Lists:
-    return ids, ids[1:]
+def two_texts_only(model: nn.Module, optimizer: Optimizer, ids: Tensor, max_norm: float) -> float:
+    optimizer.zero_grad()
+    logits, targets = model(ids[:, :-1]), ids[:, 1:]
+    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum") / 8
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    optimizer.step()
+    return loss.item()
 
 
-def padded_with_zero(ids: list[int]) -> Lists:
-    return ids, ids[1:] + [0]
-
-
-def rolled(ids: list[int]) -> Lists:
-    return ids, ids[1:] + ids[:1]
-
-
-def last_target_only(ids: list[int]) -> tuple[list[int], int]:
-    return ids[:-1], ids[-1]
-
-
-def changes_its_input(ids: list[int]) -> Lists:
-    targets = ids[1:]
-    ids.pop()
-    return ids, targets
-
-
-def two_places_ahead(ids: list[int]) -> Lists:
-    return ids[:-2], ids[2:]
-
-
-def three_of_each(ids: list[int]) -> Lists:
-    return ids[:3], ids[1:4]
+def other_optimiser(model: nn.Module, optimizer: Optimizer, ids: Tensor, max_norm: float) -> float:
+    torch.optim.AdamW(model.parameters())
+    return step_with()(model, torch.optim.AdamW(model.parameters()), ids, max_norm)
 
 
 def smallest_of_three(step: int, warmup_steps: int, decay_start: int, max_steps: int) -> float:
@@ -132,13 +176,26 @@ def no_warmup_divides_by_zero(step: int, warmup_steps: int, decay_start: int, ma
     return min((step + 1) / warmup_steps, 1.0, (max_steps - step) / (max_steps - decay_start))
 
 
+def rounded_rate(step: int, warmup_steps: int, decay_start: int, max_steps: int) -> float:
+    return round(smallest_of_three(step, warmup_steps, decay_start, max_steps), 2)
+
+
 def always_twenty_steps_of_decay(step: int, warmup_steps: int, decay_start: int, max_steps: int) -> float:
     return min((step + 1) / max(1, warmup_steps), 1.0, (max_steps - step) / 20)
 
 
 def flattened(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
     length = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    return [gradient / length * max_norm if length > max_norm else gradient.clone() for gradient in gradients]
+
+
+def the_given_ones_if_short(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
+    length = torch.cat([gradient.flatten() for gradient in gradients]).norm()
     return gradients if length <= max_norm else [gradient / length * max_norm for gradient in gradients]
+
+
+def always_in_float32(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
+    return [gradient.float() for gradient in flattened(gradients, max_norm)]
 
 
 def copied_for_torch(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
@@ -219,18 +276,29 @@ def upside_down(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
 
 
 ANSWERS = {
-    "inputs_and_targets": Answers(
-        right=[by_pairs, without_changing_a_copy],
+    "training_step": Answers(
+        right=[zero_at_the_end, without_backward],
         wrong={
-            not_shifted: "learn to copy",
-            shifted_the_wrong_way: "reads 8 and should answer 5",
-            last_input_without_target: "4 questions and 3 answers",
-            padded_with_zero: "0 does not come from the text",
-            rolled: "in a circle",
-            last_target_only: "answers at each position",
-            changes_its_input: "is [5, 8, 2] afterwards",
-            two_places_ahead: "How far ahead",
-            three_of_each: "For [7, 3] the inputs are [7, 3]",
+            step_with(order="backward zero clip step"): "no weight has moved",
+            step_with(targets=slice(None, -1)): "learned to copy: its",
+            step_with(inputs=slice(None), targets=slice(None)): "copy whole texts",
+            step_with(inputs=slice(None, -2), targets=slice(2, None)): "two tokens ahead",
+            step_with(inputs=slice(1, None), targets=slice(None, -1)): "the tokens before",
+            step_with(order="zero backward step clip"): "as far as without clipping",
+            step_with(order="zero backward clip-each step"): "clipped alone",
+            step_with(order="zero backward clip-to-one step"): "clipped to 1",
+            step_with(order="zero backward clip turn step"): "moved uphill",
+            step_with(order="zero backward clip step step"): "moved twice",
+            last_position_only: "last position alone",
+            other_optimiser: "Go through the five parts",
+            step_with(returns="tensor"): "keeps everything alive",
+            step_with(returns="detached"): "is no plain number",
+            step_with(returns="after"): "the loss after it",
+            step_with(returns="sum"): "the mean loss before it",
+            step_with(order="backward clip step"): "takes the first one's gradient along",
+            two_texts_only: "The second, on one text",
+            step_with(order="zero backward stretch step"): "how long should it stay",
+            step_with(writes=True): "the ids that came in are changed",
         },
     ),
     "warmup_stable_decay": Answers(
@@ -249,6 +317,7 @@ ANSWERS = {
             rises_at_the_end: "Should that not fall?",
             no_warmup_divides_by_zero: "warmup_steps=0 your function divides by 0",
             always_twenty_steps_of_decay: "Right for 100 steps",
+            rounded_rate: "Is anything rounded?",
         },
     ),
     "clip": Answers(
@@ -265,6 +334,8 @@ ANSWERS = {
             always_to_one: "the same as for 1",
             not_a_number_for_zeros: "gradients that are all 0",
             in_place: "are changed too",
+            the_given_ones_if_short: "the very tensors that came in",
+            always_in_float32: "comes back in float32",
             one_long_tensor: "two tensors of the shapes",
             upside_down: "the common length becomes 25",
         },
