@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ def training_step(answer: Callable[[nn.Module, torch.optim.Optimizer, Tensor, fl
     setting = "After one step on two texts, with max_norm 0.25,"
     if _equal(weights, start):
         return f"{setting} no weight has moved. Is the gradient still there when the optimiser steps?"
-    for hint, mistake in {
+    mistakes: dict[str, dict[str, Any]] = {
         "the model has learned to copy: its targets are its inputs. Which token comes next?": {"ahead": 0, "cut": 1},
         "the model has learned to copy whole texts: targets are inputs. Which token comes next?": {"ahead": 0},
         "the targets are two tokens ahead. How far is next?": {"ahead": 2},
@@ -38,7 +39,8 @@ def training_step(answer: Callable[[nn.Module, torch.optim.Optimizer, Tensor, fl
         "the weights moved uphill. Which sign has the step?": {"sign": -1},
         "the weights moved twice.": {"times": 2},
         "the gradient is that of the last position alone. The model answers at each.": {"last": True},
-    }.items():
+    }
+    for hint, mistake in mistakes.items():
         if _equal(weights, _after_steps(texts[:1], 0.25, **mistake)[0]):
             return f"{setting} {hint}"
     right, losses, after = _after_steps(texts[:1], 0.25)
