@@ -194,7 +194,7 @@ print("below 0.5 in the end:", by_heart[-1] < 0.5)
 assert by_heart[-1] < 0.5
 
 # %% [markdown]
-# Without any randomness, does it tell one of the two? After so few steps it may still slip between them.
+# Without any randomness, which of the two does it tell?
 
 # %%
 recited = generate(parrot.eval(), [START], 190, stop_token=START, temperature=0)[0]
