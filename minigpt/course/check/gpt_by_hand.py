@@ -171,14 +171,15 @@ def unlike_gpt(answer: Forward) -> str | None:
                 return f"{where} {question}"
         if got.shape != (2, 5, 11):
             return f"For ids (2, 5) and V = 11 you return {tuple(got.shape)}. The logits are (B, T, V)."
-        if got.isnan().any():
+        if got.isnan().any() and questions:
             return "Some logits are nan, as from a softmax in which every score is -inf. Does each token see itself?"
-        tokens = (got - gpt_by_hand(ids, weights, config)).abs().amax(dim=-1) > 1e-6
-        first = int(tokens.any(dim=0).nonzero()[0])
+        same = (got - gpt_by_hand(ids, weights, config)).abs().amax(dim=-1) <= 1e-6  # nan is not
+        first = int((~same).any(dim=0).nonzero()[0])
         return f"{where} The first position with other logits is {first}. Print what you have there, step by step."
 
     silent = weights | {name: 0 * values for name, values in weights.items() if ".output." in name or ".down." in name}
     tiny = silent | {name: values / 500 for name, values in weights.items() if "embedding" in name}
+    loud = weights | {name: 30 * values for name, values in weights.items() if ".qkv." in name}  # scores of thousands
     no_network = weights | {name: 0 * values for name, values in weights.items() if ".down." in name}
     no_attention = weights | {name: 0 * values for name, values in weights.items() if ".output." in name}
     stages = (
@@ -198,6 +199,7 @@ def unlike_gpt(answer: Forward) -> str | None:
             BLOCK,
         ),
         (weights, "Each part alone is right. Together they differ.", BLOCK),
+        (loud, "Right, but not for scores of thousands: does an exponential overflow?"),
     )
     for stage, where, *questions in stages:
         if hint := unlike(stage, where, *questions):

@@ -284,8 +284,9 @@ def head_by_head(ids: Tensor, weights: dict[str, Tensor], config: GPTConfig) -> 
             blends = []
             for start in range(0, d, size):
                 q, k, v = (qkv[:, at + start : at + start + size] for at in (0, d, 2 * d))
-                scores = (q @ k.T / size**0.5).exp().tril()
-                blends.append(scores / scores.sum(-1, keepdim=True) @ v)
+                scores = (q @ k.T / size**0.5).masked_fill(~torch.ones(len(row), len(row)).tril().bool(), -math.inf)
+                shares = (scores - scores.amax(-1, keepdim=True)).exp()
+                blends.append(shares / shares.sum(-1, keepdim=True) @ v)
             x = x + torch.cat(blends, -1) @ of["attention.output.weight"].T + of["attention.output.bias"]
             up = norm(x, f"blocks.{n}.feed_forward_norm") @ of["feed_forward.up.weight"].T + of["feed_forward.up.bias"]
             bent = up / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up**3)))
@@ -302,6 +303,15 @@ def gpt_with(mistake: str) -> Callable[..., Tensor]:
 
     with_mistake.__name__ = mistake.replace(" ", "_")
     return with_mistake
+
+
+def no_shift(ids: Tensor, weights: dict[str, Tensor], config: GPTConfig) -> Tensor:
+    softmax = Tensor.softmax
+    try:
+        Tensor.softmax = lambda x, dim: x.exp() / x.exp().sum(dim, keepdim=True)
+        return gpt_by_hand(ids, weights, config)
+    finally:
+        Tensor.softmax = softmax
 
 
 def logits_cut_off(ids: Tensor, weights: dict[str, Tensor], config: GPTConfig) -> Tensor:
@@ -587,7 +597,8 @@ ANSWERS = {
             gpt_with("last only"): "Those are the logits of the last token",
             gpt_with("no head"): "That is what the head reads",
             **{gpt_with(mistake): question for mistake, question in ATTENTION.items()},
-            gpt_with("mask hides itself"): "Some logits are nan",
+            gpt_with("mask hides itself"): "in which every score is -inf",
+            no_shift: "does an exponential overflow?",
             gpt_with("relu"): "Which bend has GPT-2?",
             gpt_with("exact gelu"): "GELU comes in two forms",
             gpt_with("no bend"): "between up and down",
