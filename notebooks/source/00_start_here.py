@@ -115,8 +115,8 @@ check.mean(mean)
 # | 10 | [Training on a CPU](10_training_on_a_cpu.ipynb) | how to train, and how to distrust a training run | 90 min |
 # | 11 | [Training on a GPU](11_training_on_a_gpu.ipynb) | precision, compilation, where the time goes | 90 min |
 # | 12 | [Many GPUs](12_many_gpus.ipynb) | data parallelism, rehearsed on CPU processes | 90 min |
-# | 13 | [Generation](13_generation.ipynb) | sampling, the KV cache | 85 min |
-# | 14 | [GPT-2's weights](14_gpt2_weights.ipynb) | load and export them | 80 min |
+# | 13 | [Generation](13_generation.ipynb) | sampling, the KV cache | 95 min |
+# | 14 | [GPT-2's weights](14_gpt2_weights.ipynb) | load and export them | 95 min |
 #
 # **Where to begin?** With lesson 1, if in doubt. If you have never used torch, or slopes and logarithms are long ago, read
 # [Torch and slopes](00b_torch_and_slopes.ipynb) first; each lesson says which of its sections it needs. Each lesson stands

@@ -10,7 +10,7 @@
 # - load GPT-2's layout into another implementation, and export to it,
 # - compare models by bits per byte: with each other, with gzip, and with what is possible.
 #
-# **Time** 80 min
+# **Time** 95 min
 #
 # **Builds on** [lesson 8](08_full_gpt.ipynb) for the parts of a GPT (recalled in a sentence each), and [lesson 1](01_next_token_game.ipynb) for loss and perplexity
 #
@@ -45,7 +45,13 @@ from minigpt.text import stories
 from minigpt.text.data import cache_folder
 from minigpt.weights.checkpoint import load_model
 from minigpt.weights.gpt2_layout import BLOCK_NAMES, from_gpt2, gpt2_names, to_gpt2
-from minigpt.weights.pretrained import RELEASES, export_gpt2, load_gpt2, load_gpt2_tokenizer, read_tensors
+from minigpt.weights.pretrained import (
+    RELEASES,
+    export_gpt2,
+    load_gpt2,
+    load_gpt2_tokenizer,
+    read_tensors,
+)
 
 start_lesson()
 
@@ -81,7 +87,9 @@ def load_what_fits(folder: Path, config: GPTConfig) -> GPT:
         for ours, theirs in gpt2_names(config).items():
             tensor = file.get_tensor(theirs)
             state[ours] = tensor if tensor.shape == state[ours].shape else tensor.T
-    state["output_head.weight"] = state["token_embedding.weight"]  # tied: one matrix for both (lesson 8)
+    state["output_head.weight"] = state[
+        "token_embedding.weight"
+    ]  # tied: one matrix for both (lesson 8)
     print("torch says:", model.load_state_dict(state))
     return model.eval()
 
@@ -97,7 +105,7 @@ ids = torch.tensor([[START, *tokenizer.encode(unseen)]])  # (1, T)
 
 
 def loss_of(logits: Tensor) -> float:
-    """Nats per token that the model of these logits (1, T, vocab_size) loses on the story."""
+    """Nats per token on the story, of a model's logits (1, T, vocab_size)."""
     return next_token_loss(logits[:, :-1], ids[:, 1:]).item()
 
 
@@ -132,26 +140,39 @@ begin, end = header["transformer.ln_f.bias"]["data_offsets"]
 by_hand = torch.frombuffer(bytearray(data[begin:end]), dtype=torch.float32)
 with safe_open(folder / "model.safetensors", framework="pt") as file:
     assert torch.equal(by_hand, file.get_tensor("transformer.ln_f.bias"))
-assert 8 + n + sum(b - a for a, b in (entry["data_offsets"] for entry in header.values())) == len(raw)
+assert 8 + n + sum(
+    b - a for a, b in (entry["data_offsets"] for entry in header.values())
+) == len(raw)
 
 # %% [markdown]
 # Check the 8 bytes yourself: the first, plus 256 times the second, plus 65,536 times the third. The file holds names, types, shapes and
 # numbers, and a line of notes: nothing that could run. That is its point. Older folders have `pytorch_model.bin` instead, a pickle, and opening a pickle can run
-# any code that its author put there.
+# any code that its author put there. (`torch.load` refuses that by default since version 2.6.)
 #
 # Now the tensors, one by one. Some files begin every name with `transformer.`, others leave that out; we leave it out.
 
 # %%
 with safe_open(folder / "model.safetensors", framework="pt") as file:
-    tensors = {name.removeprefix("transformer."): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    names = list(file.keys())
+    tensors = {
+        name.removeprefix("transformer."): file.get_tensor(name) for name in names
+    }
 
-print(f"d_model = {config.d_model}, so 3 d_model = {3 * config.d_model} and 4 d_model = {4 * config.d_model}\n")
+print(
+    f"d_model = {config.d_model}, so 3 d_model = {3 * config.d_model} and 4 d_model = "
+    f"{4 * config.d_model}\n"
+)
 shown = (
-    ["wte.weight", "wpe.weight"] + [name for name in tensors if name.startswith("h.0.")] + ["ln_f.weight", "ln_f.bias"]
+    ["wte.weight", "wpe.weight"]
+    + [name for name in tensors if name.startswith("h.0.")]
+    + ["ln_f.weight", "ln_f.bias"]
 )
 for name in shown:
     print(f"{name:<22} {tuple(tensors[name].shape)!s:<13} {tensors[name].numel():>9,}")
-print(f"\n{config.n_layers} blocks, {len(tensors)} tensors, {sum(t.numel() for t in tensors.values()):,} numbers")
+print(
+    f"\n{config.n_layers} blocks, {len(tensors)} tensors, "
+    f"{sum(t.numel() for t in tensors.values()):,} numbers"
+)
 assert set(shown) | {name for name in tensors if name.startswith("h.")} == set(tensors)
 assert sum(t.numel() for t in tensors.values()) == parameter_count(config)
 
@@ -173,7 +194,10 @@ print(f"tensors of weights:  {len(gpt2_names(gpt2))}")
 print(f"their bytes:         {numbers / 1e6:.1f} million")
 print(f"the file:            {RELEASES['gpt2'].megabytes} million")
 print(f"12 masks 1024 × 1024: {masks / 1e6:.1f} million")
-assert parameter_count(gpt2) == 124_439_808 and round((numbers + masks) / 1e6) == RELEASES["gpt2"].megabytes
+assert (
+    parameter_count(gpt2) == 124_439_808
+    and round((numbers + masks) / 1e6) == RELEASES["gpt2"].megabytes
+)
 
 # %% [markdown]
 # Fifty million bytes too many. They are the **causal masks**: triangles of ones, 1024 × 1024, one for each block, under the name `h.0.attn.bias`. Nobody
@@ -200,9 +224,15 @@ for ours, theirs in BLOCK_NAMES.items():
 def our_name(theirs: str) -> str:
     """Our name of the tensor that GPT-2's files call `theirs`."""
     ### BEGIN SOLUTION
-    outside = {"wte": "token_embedding", "wpe": "position_embedding", "ln_f": "final_norm"}
+    outside = {
+        "wte": "token_embedding",
+        "wpe": "position_embedding",
+        "ln_f": "final_norm",
+    }
     inside = {name: ours for ours, name in BLOCK_NAMES.items()}
-    module, _, kind = theirs.removeprefix("transformer.").rpartition(".")  # kind: weight or bias
+    module, _, kind = theirs.removeprefix("transformer.").rpartition(
+        "."
+    )  # kind: weight or bias
     if module in outside:
         return f"{outside[module]}.{kind}"
     _, layer, part = module.split(".", 2)
@@ -242,7 +272,9 @@ with torch.no_grad():
 
 assert (x_row @ W_file + b_file).tolist() == [y]
 assert linear(x_row).tolist() == [y]
-print("in the file:", tuple(W_file.shape), "  in nn.Linear:", tuple(linear.weight.shape))
+print(
+    "in the file:", tuple(W_file.shape), "  in nn.Linear:", tuple(linear.weight.shape)
+)
 
 # %% [markdown]
 # `transformers` calls GPT-2's kind of layer `Conv1D`. The name is inherited: in OpenAI's code the function is `conv1d`, and its weight has the shape
@@ -254,10 +286,15 @@ print("in the file:", tuple(W_file.shape), "  in nn.Linear:", tuple(linear.weigh
 for name, tensor in tensors.items():
     if name.startswith("h.0.") and tensor.ndim == 2:
         square = tensor.size(0) == tensor.size(1)
-        print(f"{name:<22} {tuple(tensor.shape)!s:<11} {'square: both ways fit' if square else 'only one way fits'}")
-assert [name for name, t in tensors.items() if name.startswith("h.0.") and t.ndim == 2 and t.size(0) == t.size(1)] == [
-    "h.0.attn.c_proj.weight"
-]
+        print(
+            f"{name:<22} {tuple(tensor.shape)!s:<11} "
+            f"{'square: both ways fit' if square else 'only one way fits'}"
+        )
+assert [
+    name
+    for name, t in tensors.items()
+    if name.startswith("h.0.") and t.ndim == 2 and t.size(0) == t.size(1)
+] == ["h.0.attn.c_proj.weight"]
 
 # %% [markdown]
 # There it is. The hurried loader turned three matrices of each block, because it had to, and left `attn.c_proj` as it was, because it fitted. The
@@ -267,7 +304,7 @@ assert [name for name, t in tensors.items() if name.startswith("h.0.") and t.ndi
 
 # %% tags=["package:minigpt.weights.gpt2_layout.is_transposed"]
 def is_transposed(name: str) -> bool:
-    """Whether GPT-2's tensor of this name is a Conv1D's matrix (d_in, d_out), where our Linear has (d_out, d_in)."""
+    """Whether this is a Conv1D's matrix (d_in, d_out): our Linear has (d_out, d_in)."""
     return name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))
 
 
@@ -317,11 +354,15 @@ check.conv1d_to_linear(conv1d_to_linear)
 
 
 # %% tags=["exercise"]
-def head_weights(c_attn: Tensor, n_heads: int, head: int) -> tuple[Tensor, Tensor, Tensor]:
-    """W_q, W_k and W_v of a head (0 is the first), each (d_model, d_k), in GPT-2's order of columns."""
+def head_weights(
+    c_attn: Tensor, n_heads: int, head: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """W_q, W_k and W_v, each (d_model, d_k), of a head (0 is the first)."""
     ### BEGIN SOLUTION
     d_k = c_attn.size(0) // n_heads
-    q, k, v = (part[:, head * d_k : (head + 1) * d_k] for part in c_attn.chunk(3, dim=1))
+    q, k, v = (
+        part[:, head * d_k : (head + 1) * d_k] for part in c_attn.chunk(3, dim=1)
+    )
     return q, k, v
     ### END SOLUTION
 
@@ -350,31 +391,46 @@ def reference(
     gelu: Callable[[Tensor], Tensor] = gelu_tanh,
     epsilon: float = 1e-5,
 ) -> dict[str, Tensor]:
-    """What each layer of a GPT-2 with the tensors w puts out for ids (B, T), by its name in the file; last, the logits."""
+    """What each layer of a GPT-2 puts out for ids (B, T), by its name in the file.
+
+    w are the tensors of the file; the logits come last.
+    """
     seen: dict[str, Tensor] = {}
 
     def conv1d(name: str, x: Tensor) -> Tensor:
-        seen[name] = x @ w[f"{name}.weight"] + w[f"{name}.bias"]  # no transposition anywhere
+        seen[name] = (
+            x @ w[f"{name}.weight"] + w[f"{name}.bias"]
+        )  # no transposition anywhere
         return seen[name]
 
     def norm(name: str, x: Tensor) -> Tensor:
-        seen[name] = F.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"], epsilon)
+        seen[name] = F.layer_norm(
+            x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"], epsilon
+        )
         return seen[name]
 
     seen["wte"], seen["wpe"] = w["wte.weight"][ids], w["wpe.weight"][: ids.size(1)]
     x = seen["wte"] + seen["wpe"]  # (B, T, d_model)
     for i in range(sum(name.endswith("ln_1.weight") for name in w)):
         qkv = conv1d(f"h.{i}.attn.c_attn", norm(f"h.{i}.ln_1", x))  # (B, T, 3 d_model)
-        q, k, v = (part.unflatten(-1, (n_heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))  # (B, h, T, d_k)
+        q, k, v = (
+            part.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+            for part in qkv.chunk(3, dim=-1)
+        )  # (B, h, T, d_k)
         heads, _ = scaled_dot_product_attention(q, k, v, causal=True)  # lesson 5
         x = x + conv1d(f"h.{i}.attn.c_proj", heads.transpose(1, 2).flatten(2))
-        x = x + conv1d(f"h.{i}.mlp.c_proj", gelu(conv1d(f"h.{i}.mlp.c_fc", norm(f"h.{i}.ln_2", x))))
-    seen["logits"] = norm("ln_f", x) @ w["wte.weight"].T  # tied: the table again, (B, T, vocab_size)
+        x = x + conv1d(
+            f"h.{i}.mlp.c_proj", gelu(conv1d(f"h.{i}.mlp.c_fc", norm(f"h.{i}.ln_2", x)))
+        )
+    seen["logits"] = (
+        norm("ln_f", x) @ w["wte.weight"].T
+    )  # tied: the table again, (B, T, vocab_size)
     return seen
 
 
-tensors = {name: tensor.double() for name, tensor in tensors.items()}  # so that equal means equal to many digits
-right = reference(tensors, ids, config.n_heads)
+# so that equal means equal to many digits
+exact = {name: tensor.double() for name, tensor in tensors.items()}
+right = reference(exact, ids, config.n_heads)
 print(f"{len(right)} places to compare, loss {loss_of(right['logits']):.2f}")
 
 # %% [markdown]
@@ -399,7 +455,11 @@ def record(model: GPT, ids: Tensor) -> dict[str, Tensor]:
     for ours, theirs in gpt2_names(model.config).items():
         if ours.endswith(".weight"):
             name = theirs.removeprefix("transformer.").removesuffix(".weight")
-            hooks.append(model.get_submodule(ours.removesuffix(".weight")).register_forward_hook(remember(name)))
+            hooks.append(
+                model.get_submodule(ours.removesuffix(".weight")).register_forward_hook(
+                    remember(name)
+                )
+            )
     with torch.inference_mode():
         seen["logits"] = model(ids)
     for handle in hooks:
@@ -408,13 +468,21 @@ def record(model: GPT, ids: Tensor) -> dict[str, Tensor]:
 
 
 def first_difference(found: dict[str, Tensor], right: dict[str, Tensor]) -> str | None:
-    """The first place, in the order of computing, where a record is not the reference's; None where all agree."""
+    """The first place, in the order of computing, that differs; None where all agree."""
     return next(
-        (name for name, value in right.items() if not torch.allclose(found[name], value, rtol=1e-9, atol=1e-9)), None
+        (
+            name
+            for name, value in right.items()
+            if not torch.allclose(found[name], value, rtol=1e-9, atol=1e-9)
+        ),
+        None,
     )
 
 
-print("the hurried loader's first wrong layer:", first_difference(record(hurried, ids), right))
+print(
+    "the hurried loader's first wrong layer:",
+    first_difference(record(hurried, ids), right),
+)
 assert first_difference(record(hurried, ids), right) == "h.0.attn.c_proj"
 
 # %% [markdown]
@@ -433,10 +501,15 @@ for group in ["wte", "wpe", *(f"h.{i}" for i in range(config.n_layers)), "ln_f"]
         for ours, theirs in gpt2_names(config).items():
             name = theirs.removeprefix("transformer.")
             if name.startswith(f"{group}."):
-                places[ours].copy_(tensors[name].T if is_transposed(name) else tensors[name])
+                places[ours].copy_(
+                    exact[name].T if is_transposed(name) else exact[name]
+                )
     wrong = first_difference(record(model, ids), right)
     agreed.append(list(right).index(wrong) if wrong else len(right))
-    print(f"{group:<5} loaded: {agreed[-1]:>2} of {len(right)} places agree, first difference: {wrong}")
+    print(
+        f"{group:<5} loaded: {agreed[-1]:>2} of {len(right)} places agree, first "
+        f"difference: {wrong}"
+    )
 
 assert agreed == sorted(agreed) and agreed[-1] == len(right)
 assert math.isclose(loss_of(model(ids)), loss_before, abs_tol=1e-9)
@@ -451,7 +524,7 @@ assert math.isclose(loss_of(model(ids)), loss_before, abs_tol=1e-9)
 # The first checks names and shapes, which say nothing about the order of the numbers inside, nor about the formulas around them. The second misses what is small.
 # </div>
 #
-# Here are six mistakes. Each keeps every name and every shape.
+# Here are seven mistakes. Each keeps every name and every shape.
 
 # %%
 d_k = config.d_model // config.n_heads
@@ -459,7 +532,9 @@ d_k = config.d_model // config.n_heads
 
 def turned(w: dict[str, Tensor]) -> dict[str, Tensor]:
     """attn.c_proj the wrong way round."""
-    return {name: t.T if name.endswith("attn.c_proj.weight") else t for name, t in w.items()}
+    return {
+        name: t.T if name.endswith("attn.c_proj.weight") else t for name, t in w.items()
+    }
 
 
 def columns(w: dict[str, Tensor], order: Tensor) -> dict[str, Tensor]:
@@ -467,31 +542,47 @@ def columns(w: dict[str, Tensor], order: Tensor) -> dict[str, Tensor]:
     return {name: t[..., order] if ".c_attn." in name else t for name, t in w.items()}
 
 
-thirds = torch.arange(3 * config.d_model).view(3, config.n_heads, d_k)  # what each column is: q k v, head, of d_k
+thirds = torch.arange(3 * config.d_model).view(
+    3, config.n_heads, d_k
+)  # what each column is: q k v, head, of d_k
 mistakes = {
-    "attn.c_proj not turned": reference(turned(tensors), ids, config.n_heads),
-    "queries and keys exchanged": reference(columns(tensors, thirds[[1, 0, 2]].flatten()), ids, config.n_heads),
-    "c_attn read head by head": reference(columns(tensors, thirds.transpose(0, 1).flatten()), ids, config.n_heads),
-    "GELU with erf (lesson 6)": reference(tensors, ids, config.n_heads, gelu=F.gelu),
-    "LayerNorm's epsilon 1e-6": reference(tensors, ids, config.n_heads, epsilon=1e-6),
-    "8 heads in place of 4": reference(tensors, ids, 8),
+    "attn.c_proj not turned": reference(turned(exact), ids, config.n_heads),
+    "queries and keys exchanged": reference(
+        columns(exact, thirds[[1, 0, 2]].flatten()), ids, config.n_heads
+    ),
+    "c_attn read head by head": reference(
+        columns(exact, thirds.transpose(0, 1).flatten()), ids, config.n_heads
+    ),
+    "GELU with erf (lesson 6)": reference(exact, ids, config.n_heads, gelu=F.gelu),
+    "LayerNorm's epsilon 1e-6": reference(exact, ids, config.n_heads, epsilon=1e-6),
+    "8 heads in place of 4": reference(exact, ids, 8),
+    "2 heads in place of 4": reference(exact, ids, 2),
 }
 print(f"{'':<28}{'first difference':<17} loss")
 print(f"{'none':<28}{'-':<17} {loss_of(right['logits']):.2f}")
 for mistake, found in mistakes.items():
-    print(f"{mistake:<28}{first_difference(found, right):<17} {loss_of(found['logits']):.2f}")
+    print(
+        f"{mistake:<28}{first_difference(found, right):<17} "
+        f"{loss_of(found['logits']):.2f}"
+    )
 
 # %%
-changes = {name: abs(loss_of(found["logits"]) - loss_before) for name, found in mistakes.items()}
+changes = {
+    name: abs(loss_of(found["logits"]) - loss_before)
+    for name, found in mistakes.items()
+}
 assert all(first_difference(found, right) for found in mistakes.values())
 assert all(changes[name] > 0.3 for name in list(mistakes)[:3])
-assert all(changes[name] < 0.05 for name in list(mistakes)[3:])
+assert all(changes[name] < 0.05 for name in list(mistakes)[3:6])
+assert changes["2 heads in place of 4"] > 0.3
 
 # %% [markdown]
-# The first three ruin the model. The last three you would hardly see in a loss, and the comparison shows them all the same. Read it with care: GELU
+# The first three ruin the model, and so does the last. The three between you would hardly see in a loss, and the comparison
+# shows them all the same. A wrong number of heads usually shows: 8 happens to be nearly harmless for this model, 2 is not. So
+# nobody can say beforehand which mistake a loss will show. Read the places with care: GELU
 # stands between `c_fc` and `c_proj` and is not recorded, so its mistake is first seen at `c_proj`.
 #
-# The last three mistakes are not in the tensors at all. **A file of weights holds no formulas.** The formulas are named in `config.json`, which
+# The last four mistakes are not in the tensors at all. **A file of weights holds no formulas.** The formulas are named in `config.json`, which
 # must be read just as carefully:
 
 # %%
@@ -509,7 +600,7 @@ for name in (
 
 # %% [markdown]
 # `gelu_new` is the library's name for the formula with tanh, which is the one in OpenAI's code. `n_head` is nowhere in the shapes either:
-# the same matrices can be cut into 4 heads or into 8, as the last row above did.
+# the same matrices can be cut into 4 heads, into 8 or into 2, as the last rows above did.
 
 # %% [markdown]
 # ## The package, and back again
@@ -526,16 +617,30 @@ with torch.inference_mode():
     assert difference < 1e-3  # float32 against float64
     assert first_difference(record(loaded.double(), ids), right) is None
 assert all(torch.equal(before[name].float(), after[name].float()) for name in before)
-assert all(torch.equal(a, tensors[name.removeprefix("transformer.")]) for name, a in to_gpt2(loaded).items())
+assert all(
+    torch.equal(a, exact[name.removeprefix("transformer.")])
+    for name, a in to_gpt2(loaded).items()
+)
 assert again.encode(unseen) == tokenizer.encode(unseen)
 
 mask = torch.ones(1, 1, config.context_length, config.context_length).tril()
-with_masks = to_gpt2(storyteller) | {f"transformer.h.{i}.attn.bias": mask for i in range(config.n_layers)}
+with_masks = to_gpt2(storyteller) | {
+    f"transformer.h.{i}.attn.bias": mask for i in range(config.n_layers)
+}
 kept = from_gpt2(with_masks, config)
-print(len(with_masks), "tensors with the masks of an old file,", len(kept), "after loading")
+print(
+    len(with_masks),
+    "tensors with the masks of an old file,",
+    len(kept),
+    "after loading",
+)
 assert kept.keys() == from_gpt2(to_gpt2(storyteller), config).keys()
 
-incomplete = {name: t for name, t in to_gpt2(storyteller).items() if name != "transformer.ln_f.bias"}
+incomplete = {
+    name: t
+    for name, t in to_gpt2(storyteller).items()
+    if name != "transformer.ln_f.bias"
+}
 try:
     from_gpt2(incomplete, config)
 except InputError as problem:
@@ -549,22 +654,37 @@ print("every weight equal, every place equal, every token id equal")
 # also runs without it. With it (`pip install transformers`), the cell loads our folder as anybody would load a GPT-2.
 
 # %% tags=["nbval-ignore-output"]
-os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # all it needs is in our folder
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}  # all it needs is in our folder
 try:
-    with contextlib.redirect_stderr(io.StringIO()):  # it reports progress and gives advice there
+    with contextlib.redirect_stderr(
+        io.StringIO()
+    ):  # it reports progress and gives advice there
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        theirs = AutoModelForCausalLM.from_pretrained(folder).double()
+        hugging_face = AutoModelForCausalLM.from_pretrained(folder).double()
 except ImportError:
-    print("transformers is not installed, so this was not tried here. The lesson goes on without it.")
+    print(
+        "transformers is not installed, so this was not tried here. The lesson goes on "
+        "without it."
+    )
 else:
     with torch.inference_mode():
-        answer = theirs(ids, output_hidden_states=True)
+        answer = hugging_face(ids, output_hidden_states=True)
     assert torch.allclose(answer.logits, right["logits"], atol=1e-9)
-    assert torch.allclose(answer.hidden_states[0], right["wte"] + right["wpe"], atol=1e-9)
+    assert torch.allclose(
+        answer.hidden_states[0], right["wte"] + right["wpe"], atol=1e-9
+    )
     assert torch.allclose(answer.hidden_states[-1], right["ln_f"], atol=1e-9)
-    assert AutoTokenizer.from_pretrained(folder)(unseen)["input_ids"] == tokenizer.encode(unseen)
-    print(f"{type(theirs).__name__} of transformers: the same logits, the same hidden states, the same token ids.")
+    assert AutoTokenizer.from_pretrained(folder)(unseen)[
+        "input_ids"
+    ] == tokenizer.encode(unseen)
+    print(
+        f"{type(hugging_face).__name__} of transformers: the same logits, the same "
+        "hidden states, the same token ids."
+    )
 
 # %% [markdown]
 # ## How good is a model that somebody sent you?
@@ -574,16 +694,21 @@ else:
 
 # %%
 TIDES = (
-    "A tide is the slow rise and fall of the sea. The moon pulls on the water, and on the side nearest to it the pull is "
-    "stronger than on the far side. So the ocean is stretched a little, and the turning earth carries each coast through "
-    "the bulges, twice in a day. Sailors knew the pattern long before anyone could explain it."
+    "A tide is the slow rise and fall of the sea. The moon pulls on the water, and on "
+    "the side nearest to it the pull is "
+    "stronger than on the far side. So the ocean is stretched a little, and the "
+    "turning earth carries each coast through "
+    "the bulges, twice in a day. Sailors knew the pattern long before anyone could "
+    "explain it."
 )
 
 
 @torch.inference_mode()
 def token_probabilities(model: GPT, start: int, ids: list[int]) -> Tensor:
     """What the model gave to each of the ids when it came, (T,)."""
-    probabilities = model(torch.tensor([[start, *ids[:-1]]]))[0].softmax(dim=-1)  # (T, vocab_size)
+    probabilities = model(torch.tensor([[start, *ids[:-1]]]))[0].softmax(
+        dim=-1
+    )  # (T, vocab_size)
     return probabilities.gather(1, torch.tensor(ids)[:, None]).squeeze(1)
 
 
@@ -612,9 +737,17 @@ assert perplexity_of(p_story) < 3 and perplexity_of(p_tides) > tokenizer.vocab_s
 
 # %%
 cost = -p_story.log().sum().item()  # nats for the whole story
-units = {"token": len(p_story), "word": len(unseen.split()), "character": len(unseen), "byte": len(unseen.encode())}
+units = {
+    "token": len(p_story),
+    "word": len(unseen.split()),
+    "character": len(unseen),
+    "byte": len(unseen.encode()),
+}
 for unit, count in units.items():
-    print(f"{count:>4} {unit + 's':<11} perplexity per {unit:<10} {math.exp(cost / count):.2f}")
+    print(
+        f"{count:>4} {unit + 's':<11} perplexity per {unit:<10} "
+        f"{math.exp(cost / count):.2f}"
+    )
 per_unit = {unit: math.exp(cost / count) for unit, count in units.items()}
 assert per_unit["byte"] <= per_unit["character"] < per_unit["token"] < per_unit["word"]
 
@@ -644,7 +777,7 @@ def text_bits_per_byte(probabilities: Sequence[float], text: str) -> float:
 check.text_bits_per_byte(text_bits_per_byte)
 
 # %% [markdown]
-# ### Why these bits are a file size
+# ### Why these bits are a file size (optional)
 #
 # Shannon (1948) showed that a source can be coded in as many bits as its surprise, and no fewer on average. **Arithmetic coding** gets there. Begin with the
 # interval from 0 to 1. For each token keep only the piece that belongs to it, as wide as its probability, as in lesson 1's `draw`. After the last token a small
@@ -654,14 +787,22 @@ check.text_bits_per_byte(text_bits_per_byte)
 
 # %%
 low, width = Fraction(0), Fraction(1)
-for begins, p in ((Fraction(0), Fraction(1, 2)), (Fraction(1, 4), Fraction(3, 4)), (Fraction(7, 8), Fraction(1, 8))):
+for begins, p in (
+    (Fraction(0), Fraction(1, 2)),
+    (Fraction(1, 4), Fraction(3, 4)),
+    (Fraction(7, 8), Fraction(1, 8)),
+):
     low, width = low + width * begins, width * p
-    print(f"from {low!s:>5} to {low + width!s:>5}   width {width!s:>4}, -log2 is {-math.log2(width):.2f}")
+    print(
+        f"from {low!s:>5} to {low + width!s:>5}   width {width!s:>4}, -log2 is "
+        f"{-math.log2(width):.2f}"
+    )
 
 digits = next(n for n in range(1, 99) if math.ceil(low * 2**n) < (low + width) * 2**n)
 code = math.ceil(low * 2**digits)
 print(
-    f"a number inside with the fewest binary digits: 0.{code:0{digits}b} = {Fraction(code, 2**digits)}, {digits} bits"
+    f"a number inside with the fewest binary digits: 0.{code:0{digits}b} = "
+    f"{Fraction(code, 2**digits)}, {digits} bits"
 )
 assert low <= Fraction(code, 2**digits) < low + width
 assert digits <= math.ceil(-math.log2(width))
@@ -678,14 +819,20 @@ assert digits <= math.ceil(-math.log2(width))
 some = [stories.story_at("test", i) for i in range(20)]
 bytes_of_some = sum(len(story.text.encode()) for story in some)
 bits_of_some = sum(
-    -token_probabilities(storyteller, START, tokenizer.encode(story.text)).log2().sum().item() for story in some
+    -token_probabilities(storyteller, START, tokenizer.encode(story.text))
+    .log2()
+    .sum()
+    .item()
+    for story in some
 )
 model_bits = bits_of_some / bytes_of_some
 floor_bits = sum(story.bits for story in some) / bytes_of_some
 story_bits = -p_story.log2().sum().item() / len(unseen.encode())
 tides_bits = -p_tides.log2().sum().item() / len(TIDES.encode())
 with torch.inference_mode():
-    end = storyteller(ids)[0, -1].softmax(dim=-1)[START].item()  # a story ends where the next begins
+    end = (
+        storyteller(ids)[0, -1].softmax(dim=-1)[START].item()
+    )  # a story ends where the next begins
 assert -math.log2(end) < 0.01
 print(f"our model on 20 stories:  {model_bits:.2f} bits per byte")
 print(f"the least possible there: {floor_bits:.2f}")
@@ -700,21 +847,29 @@ print(f"our model on the tides:   {tides_bits:.2f}")
 def compressed(text: str) -> tuple[float, float]:
     """Bits per byte of gzip and of lzma."""
     data = text.encode()
-    return 8 * len(gzip.compress(data)) / len(data), 8 * len(lzma.compress(data)) / len(data)
+    return 8 * len(gzip.compress(data)) / len(data), 8 * len(lzma.compress(data)) / len(
+        data
+    )
 
 
 long_text = "\n".join(stories.story_at("test", i).text for i in range(2000))
 table = {"one story": unseen, "the tides": TIDES, "2,000 stories": long_text}
 sizes = {name: compressed(text) for name, text in table.items()}
 print(f"{'bits per byte':<16}{'as it is':>9}{'gzip':>7}{'lzma':>7}{'our model':>11}")
-for (name, (by_gzip, by_lzma)), ours_bits in zip(sizes.items(), (story_bits, tides_bits, model_bits), strict=True):
+for (name, (by_gzip, by_lzma)), ours_bits in zip(
+    sizes.items(), (story_bits, tides_bits, model_bits), strict=True
+):
     print(f"{name:<16}{8:>9}{by_gzip:>7.2f}{by_lzma:>7.2f}{ours_bits:>11.2f}")
-print(f"\nof no text at all, gzip makes {len(gzip.compress(b''))} bytes and lzma {len(lzma.compress(b''))}")
+print(
+    f"\nof no text at all, gzip makes {len(gzip.compress(b''))} bytes and lzma "
+    f"{len(lzma.compress(b''))}"
+)
 
 weights = (folder / "model.safetensors").stat().st_size
 needed = 8 * weights / (sizes["2,000 stories"][1] - model_bits)
 print(
-    f"the model's own file: {weights / 1e6:.1f} MB. It pays for itself against lzma after {needed / 1e6:.0f} MB of stories,"
+    f"the model's own file: {weights / 1e6:.1f} MB. It pays for itself against lzma "
+    f"after {needed / 1e6:.0f} MB of stories,"
 )
 print(f"if lzma goes on as it did on these {len(long_text) / 1e6:.1f} MB")
 
@@ -737,7 +892,7 @@ assert tides_bits > 8 > max(sizes["the tides"])
 # So say three things with every such number: which text, compared with what, and who pays for the model.
 
 # %% [markdown]
-# ## The real GPT-2
+# ## The real GPT-2 (optional)
 #
 # Everything is in place for the 124,439,808 numbers that OpenAI published. The next cell looks for them on this computer: in minigpt's cache, and in that of Hugging Face. If they are
 # not there, it says so and ends. To fetch them once (548 MB), set `DOWNLOAD = True` and run the cell again.
@@ -747,10 +902,12 @@ DOWNLOAD = False
 
 
 def find_gpt2() -> str | Path | None:
-    """The name or the folder under which GPT-2 can be loaded here; None if it is not on this computer."""
+    """The name or the folder that GPT-2 has here; None if it is not on this computer."""
     if DOWNLOAD or (cache_folder() / "gpt2" / "model.safetensors").exists():
         return "gpt2"
-    hub = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
+    hub = (
+        Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
+    )
     found = [
         *hub.glob("models--openai-community--gpt2/snapshots/*/model.safetensors"),
         *hub.glob("models--gpt2/snapshots/*/model.safetensors"),
@@ -759,42 +916,69 @@ def find_gpt2() -> str | Path | None:
 
 
 def has_tokenizer(place: str | Path, patience: float = 20) -> bool:
-    """Whether its tokenizer is here, or comes in time. In a process of its own, because that can be ended."""
-    program = "import sys; from minigpt.weights.pretrained import load_gpt2_tokenizer; load_gpt2_tokenizer(sys.argv[1])"
+    """Whether its tokenizer is here, or comes in time: in a process that can be ended."""
+    program = (
+        "import sys; from minigpt.weights.pretrained import load_gpt2_tokenizer; "
+        "load_gpt2_tokenizer(sys.argv[1])"
+    )
     try:
-        subprocess.run([sys.executable, "-c", program, str(place)], check=True, capture_output=True, timeout=patience)
+        subprocess.run(
+            [sys.executable, "-c", program, str(place)],
+            check=True,
+            capture_output=True,
+            timeout=patience,
+        )
     except subprocess.SubprocessError:
         return False
     return True
 
 
 def read_with_gpt2(place: str | Path) -> None:
-    """Load it, compare it with the reference place by place, and let it read about the tides."""
+    """Load it, compare it with the reference, and let it read about the tides."""
     model = load_gpt2(place).double()
     words = load_gpt2_tokenizer(place)
     start = words.end_of_text
     assert start is not None
     ids = words.encode(TIDES)
     stored = read_tensors(cache_folder() / place if place in RELEASES else Path(place))
-    file = {name.removeprefix("transformer."): tensor.double() for name, tensor in stored.items()}
+    file = {
+        name.removeprefix("transformer."): tensor.double()
+        for name, tensor in stored.items()
+    }
     batch = torch.tensor([[start, *ids]])
     with torch.inference_mode():
-        assert first_difference(record(model, batch), reference(file, batch, model.config.n_heads)) is None
+        assert (
+            first_difference(
+                record(model, batch), reference(file, batch, model.config.n_heads)
+            )
+            is None
+        )
     p = token_probabilities(model, start, ids)
-    print(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters, every place as in the reference")
+    print(
+        f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters, "
+        "every place as in the reference"
+    )
     bits = -p.log2().sum().item() / len(TIDES.encode())
-    print(f"the tides: {len(ids)} tokens, perplexity {perplexity_of(p):.1f}, {bits:.2f} bits per byte")
-    print(f"(gzip {sizes['the tides'][0]:.2f}, lzma {sizes['the tides'][1]:.2f}, our storyteller {tides_bits:.2f})")
+    print(
+        f"the tides: {len(ids)} tokens, perplexity {perplexity_of(p):.1f}, {bits:.2f} "
+        "bits per byte"
+    )
+    print(
+        f"(gzip {sizes['the tides'][0]:.2f}, lzma {sizes['the tides'][1]:.2f}, our "
+        f"storyteller {tides_bits:.2f})"
+    )
 
 
 place = find_gpt2()
 if place is None:
     print(
-        "GPT-2's weights are not on this computer, so this was not tried here. Nothing else in the lesson needs them."
+        "GPT-2's weights are not on this computer, so this was not tried here. Nothing "
+        "else in the lesson needs them."
     )
 elif not has_tokenizer(place):
     print(
-        "GPT-2's tokenizer is not on this computer, and could not be fetched within twenty seconds, so GPT-2 was not tried here."
+        "GPT-2's tokenizer is not on this computer, and could not be fetched within "
+        "twenty seconds, so GPT-2 was not tried here."
     )
 else:
     try:

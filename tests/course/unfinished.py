@@ -16,28 +16,21 @@ TIME: dict[str, str] = {
     "05": "107 min",
     "11": "120 min",
     "12": "112 min",
-    "13": "105 min",
-    "14": "96 min",
 }
 WIDTH: dict[str, str] = {
     "05": "112 lines",
     "10": "a progress bar that ends with a validation",
     "11": "113 lines",
     "12": "87 lines",
-    "13": "80 lines",
-    "14": "78 lines",
 }
 GLOSSARY: dict[str, str] = {
     "05": "6 terms",
     "11": "18 terms",
     "12": "13 terms",
-    "13": "6 terms",
-    "14": "3 terms",
 }
 # test_names.py: names with two meanings
 NAMES: dict[str, str] = {
     "05": "names reused",
-    "14": "names reused",
 }
 
 

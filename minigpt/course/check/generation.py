@@ -63,12 +63,18 @@ def write_until_stop(answer: Callable[[Callable[[list[int]], int], list[int], in
         return "Right where the stop token comes. It never comes in this test, with max_new_tokens=3. What then?"
     if got != [2, 3, 4]:
         return f"With max_new_tokens=3 and a stop token that never comes, you return {len(got)} tokens: {got}."
-    got = list(answer(_Counting(), [5, 7], 5, 2))
-    if got != [2, 3]:
+    if (got := list(answer(_Counting(), [5, 7], 5, 2))) != [2, 3]:
         return (
             f"With the stop token 5 and the prompt [5, 7] you return {got}. Our stories begin with the token that ends "
             "them. In which tokens should you look for it?"
         )
+    if (got := list(answer(_Counting(), [5], 5, 2))) != [1, 2]:
+        return (
+            f"With the stop token 5 and the prompt [5], as before a story, you return {got}. The last "
+            "token of the text is not always one that the model chose."
+        )
+    if got := list(answer(_Counting(), [7, 7], 99, 0)):
+        return f"With max_new_tokens=0 you return {got}. When do you look whether there are enough?"
     return None
 
 
@@ -110,6 +116,28 @@ def sample_token(answer: Callable[[Tensor, float, torch.Generator], int]) -> str
         return f"{came} softmax([0.5, 1, -0.5, 0]) is {[round(p, 2) for p in (logits / 2).softmax(0).tolist()]}."
     if not near(got := shares(0.5), (logits / 0.5).softmax(0)):
         return f"Right at temperature 2. At 0.5, {n} draws came out as {[round(s, 2) for s in got]}."
+    mine = logits.clone()
+    answer(mine, 2.0, torch.Generator().manual_seed(0))
+    if not close(mine, logits):
+        return f"Right, but afterwards the caller's logits are {mine.tolist()}. Which of your lines writes into them?"
+    near_ties = torch.tensor([1.0, 1.02, 0.99], dtype=torch.float64)
+    got_cold = {int(answer(near_ties.clone(), 0.05, torch.Generator().manual_seed(seed))) for seed in range(60)}
+    if got_cold != {0, 1, 2}:
+        return (
+            "Right at 2 and 0.5. At temperature 0.05, the logits 1, 1.02 and 0.99 are far from decided, and in 60 "
+            f"draws you return {sorted(got_cold)} only. Only 0 itself is greedy."
+        )
+    for large in (1000.0, -1000.0):
+        far = torch.tensor([large, large - 1, large - 2], dtype=torch.float64)
+        try:
+            drawn = {int(answer(far.clone(), 1.0, torch.Generator().manual_seed(seed))) for seed in range(60)}
+        except (ArithmeticError, ValueError, RuntimeError) as error:
+            drawn = {type(error).__name__}  # type: ignore[arg-type]
+        if drawn != {0, 1, 2}:
+            return (
+                f"Right for small logits. For {far.tolist()} you return {sorted(drawn)}: exponentials of large numbers "
+                "overflow, and of very negative ones vanish. Which softmax knows that (lesson 4)?"
+            )
     again = [[int(answer(logits.clone(), 2.0, g)) for _ in range(40)] for g in _twins()]
     if again[0] != again[1]:
         return "Right, but two generators with the same seed draw different tokens. Do you hand yours to torch?"
@@ -158,10 +186,30 @@ def nucleus(answer: Callable[[list[float], float], Collection[int]]) -> str | No
         ([0.25, 0.25, 0.25, 0.25], 1.0, {0, 1, 2, 3}),
         ([0.1, 0.7, 0.2], 0.05, {1}),
         ([0.5, 0.125, 0.375], 0.875, {0, 2}),
+        ([1.0], 0.9, {0}),
+        ([0.1] * 10, 1.0, set(range(10))),  # their sum is 0.9999999999999999
+        ([0.7, 0.1, 0.2], 0.8, {0, 2}),
+        ([0.2, 0.1, 0.7], 0.9, {0, 2}),  # 0.7 + 0.2 is 0.8999999999999999
+        ([0.5, 0.3, 0.1, 0.1], 0.8, {0, 1}),
     ):
-        if set(map(int, answer(probabilities, p))) != expected:
-            reached = "At least p: is p itself enough?" if p in (0.5, 0.875) else "Which is the smallest set that does?"
-            return f"For {probabilities} and p = {p} you return {sorted(answer(probabilities, p))}. {reached}"
+        mine = list(probabilities)
+        try:
+            found = answer(mine, p)
+        except IndexError as error:
+            return (
+                f"For {probabilities} and p = {p} it stops with {type(error).__name__}. What if all tokens are needed?"
+            )
+        if found is None:
+            return f"For {probabilities} and p = {p} you return nothing. What if the sum stays a hair below p?"
+        if set(map(int, found)) != expected:
+            reached = "Which is the smallest set that does?"
+            if p in (0.5, 0.875):
+                reached = "At least p: is p itself enough?"
+            elif p in (0.8, 0.9) and len(probabilities) > 1:
+                reached = "On paper the sum is p itself. In Python it may come out a hair below: 0.7 + 0.1 < 0.8."
+            return f"For {probabilities} and p = {p} you return {sorted(found)}. {reached}"
+        if mine != probabilities:
+            return f"Right, but afterwards the caller's list is {mine}. Sort a copy."
     return None
 
 
@@ -175,7 +223,7 @@ def cached_attention(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], 
     q, k, v = (torch.randn(4, generator=generator, dtype=torch.float64) for _ in range(3))
     # Five old keys: with three, there would be as many keys as numbers in one.
     keys, values = (torch.randn(5, 4, generator=generator, dtype=torch.float64) for _ in range(2))
-    before = keys.clone(), values.clone()
+    before, given = (keys.clone(), values.clone()), (q.clone(), k.clone(), v.clone())
     result = answer(q, k, v, keys, values)
     if not isinstance(result, tuple) or len(result) != 3:
         return "Return three things: the output, all keys, and all values. The next step needs them."
@@ -208,6 +256,8 @@ def cached_attention(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], 
         return "You return the cache as it came, without the new token. What will the next token look at?"
     if close(new_keys, torch.cat([k[None], before[0]])):
         return "The new key stands in front. The order of the tokens is that of the text: where does a new one go?"
+    if close(new_keys, all_values) and close(new_values, all_keys):
+        return "You return the values where the keys should be. The order is output, keys, values."
     if not close(new_keys, all_keys) or not close(new_values, all_values):
         return (
             f"Your new cache has the shapes {tuple(new_keys.shape)} and {tuple(new_values.shape)}. "
@@ -221,6 +271,15 @@ def cached_attention(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], 
     first = answer(q, k, v, empty, empty.clone())
     if not close(first[0], v, 1e-9):
         return "Right with five tokens in the cache. The first token finds it empty: its output is its own value."
-    if not math.isclose(float(keys.sum()), float(before[0].sum())):
-        return "Right, but you changed the keys that you were given."
+    if not close(keys, before[0]) or not close(values, before[1]):
+        return "Right, but you changed the keys or the values that you were given."
+    if not close(q, given[0]) or not close(k, given[1]) or not close(v, given[2]):
+        return "Right, but you changed q, k or v, which belong to the caller."
+    q.requires_grad_()
+    if not answer(q, k, v, *before)[0].requires_grad:
+        return "Right, but cut off: no gradient can flow from your output back to q. Where does the graph end?"
+    far = torch.full((4,), 40.0, dtype=torch.float64)
+    output, *_ = answer(far, k, v, torch.stack([far, -far]), values[:2])
+    if not close(output, values[0], 1e-9):
+        return f"Right for small scores. Where they are thousands, you return {output.tolist()}: which softmax shifts?"
     return None

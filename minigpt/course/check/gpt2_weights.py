@@ -57,8 +57,10 @@ def conv1d_to_linear(answer: Callable[[Tensor, Tensor], nn.Linear]) -> str | Non
     generator = torch.Generator().manual_seed(0)
     for d_in, d_out in ((2, 3), (3, 3)):
         weight, bias = torch.randn(d_in, d_out, generator=generator), torch.randn(d_out, generator=generator)
-        kept = weight.clone()
+        kept, kept_bias = weight.clone(), bias.clone()
         linear = answer(weight, bias)
+        if weight.shape != kept.shape or not close(weight, kept) or not close(bias, kept_bias):
+            return "You changed the weight or the bias that you were given. They belong to the caller: copy."
         if not isinstance(linear, nn.Linear):
             return f"Your function returns a {type(linear).__name__}. Return the nn.Linear itself."
         matrix = linear.weight
@@ -77,6 +79,8 @@ def conv1d_to_linear(answer: Callable[[Tensor, Tensor], nn.Linear]) -> str | Non
             return f"{what} the Linear's weight is not its transpose. Has it still its random numbers?"
         if not close(linear.bias.detach(), bias):
             return f"{what} the bias is not the one you were given."
+        if (linear.in_features, linear.out_features) != (d_in, d_out):
+            return f"{what} the Linear calls itself {linear}. Which of the two numbers comes first in nn.Linear?"
         x = torch.randn(4, d_in, generator=generator)
         if not close(linear(x).detach(), x @ kept + bias, 1e-5):
             return f"{what} your Linear does not compute x @ weight + bias."
@@ -119,6 +123,12 @@ def head_weights(answer: Callable[[Tensor, int, int], tuple[Tensor, Tensor, Tens
         if found == [[third * d_model + (n_heads - 1 - head) * d_k + i for i in range(d_k)] for third in range(3)]:
             return f"{came} Those are another head's. Head 0 is the first."
         return f"{came} They should be {want[0]}, {want[1]}, {want[2]}: see the table above."
+    c_attn = torch.linspace(0, 1, 48, dtype=torch.float64).reshape(4, 12).requires_grad_()
+    parts = answer(c_attn, 2, 0)
+    if any(not close(part, c_attn[:, start : start + 2], 1e-12) for part, start in zip(parts, (0, 4, 8), strict=True)):
+        return "Right for whole numbers. For others the digits are no longer those of c_attn: do not round, or convert."
+    if not all(part.requires_grad for part in parts):
+        return "Right, but cut off: no gradient can flow from the parts back to c_attn."
     return None
 
 
@@ -159,6 +169,10 @@ def text_bits_per_byte(answer: Callable[[Sequence[float], str], float]) -> str |
         )
     if not close(long, math.log2(100)):
         return f"For 1,000 tokens of 0.01 and 1,000 bytes you return {long:.4g}. Each costs log2(100) = 6.6439 bits."
+    mine = [0.5, 0.25]
+    answer(mine, "né")
+    if mine != [0.5, 0.25]:
+        return f"Right, but afterwards the caller's list is {mine}."
     if not close(answer([0.5] * 8, "x"), 8.0):
         return f"For one byte that took 8 tokens of 1/2 you return {answer([0.5] * 8, 'x'):.4g}, not 8."
     return None

@@ -85,6 +85,42 @@ def changes_the_prompt(model: Model, prompt: list[int], stop: int, max_new_token
     return prompt[length:]
 
 
+def looks_at_the_last_token(model: Model, prompt: list[int], stop: int, max_new_tokens: int) -> list[int]:
+    ids = list(prompt)
+    while len(ids) < len(prompt) + max_new_tokens and ids[-1] != stop:
+        ids.append(model(ids))
+    return [token for token in ids[len(prompt) :] if token != stop]
+
+
+def writes_before_it_counts(model: Model, prompt: list[int], stop: int, max_new_tokens: int) -> list[int]:
+    new: list[int] = []
+    while (token := model(prompt + new)) != stop:
+        new.append(token)
+        if len(new) >= max_new_tokens:
+            break
+    return new
+
+
+def divides_in_place(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
+    if temperature == 0:
+        return int(logits.argmax())
+    logits /= temperature
+    return draw_from(logits.softmax(0), generator)
+
+
+def without_a_shift(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
+    if temperature == 0:
+        return int(logits.argmax())
+    powers = (logits / temperature).exp()
+    return draw_from(powers / powers.sum(), generator)
+
+
+def greedy_below_a_tenth(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
+    if temperature < 0.1:
+        return int(logits.argmax())
+    return draw_from((logits / temperature).softmax(0), generator)
+
+
 def by_the_line(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
     if temperature == 0:
         return int(logits.argmax())
@@ -142,14 +178,52 @@ def by_rank(probabilities: list[float]) -> list[int]:
 
 def with_numpy(probabilities: list[float], p: float) -> set[int]:
     order = np.argsort(probabilities)[::-1]
-    enough = int(np.argmax(np.cumsum(np.array(probabilities)[order]) >= p))
+    enough = int(np.sum(np.cumsum(np.array(probabilities)[order]) < p - 1e-12))
     return set(order[: enough + 1].tolist())
 
 
 def by_what_others_hold(probabilities: list[float], p: float) -> list[int]:
     order = by_rank(probabilities)
     before = [0.0, *accumulate(probabilities[i] for i in order)]
-    return [i for i, held in zip(order, before, strict=False) if held < p]
+    return [i for i, held in zip(order, before, strict=False) if held < p - 1e-12]
+
+
+def with_rounded_sums(probabilities: list[float], p: float) -> set[int]:
+    kept, total = set(), 0.0
+    for i in by_rank(probabilities):
+        if round(total, 9) >= p:
+            break
+        kept.add(i)
+        total += probabilities[i]
+    return kept
+
+
+def exactly(probabilities: list[float], p: float) -> set[int]:
+    kept, total = set(), 0.0
+    for i in by_rank(probabilities):
+        kept.add(i)
+        total += probabilities[i]
+        if total >= p:
+            break
+    return kept
+
+
+def returns_inside_the_loop(probabilities: list[float], p: float) -> set[int] | None:
+    kept, total = set(), 0.0
+    for i in by_rank(probabilities):
+        kept.add(i)
+        total += probabilities[i]
+        if total >= p:
+            return kept
+    return None
+
+
+def pops_until_it_holds_p(probabilities: list[float], p: float) -> set[int]:
+    order, kept, total = by_rank(probabilities), set(), 0.0
+    while total < p:
+        kept.add(order[0])
+        total += probabilities[order.pop(0)]
+    return kept
 
 
 def without_the_crossing_token(probabilities: list[float], p: float) -> set[int]:
@@ -210,7 +284,8 @@ def with_fused_attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: 
 
 def in_loops(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Step:
     keys, values = torch.vstack([keys, k]), torch.vstack([values, v])
-    weights = [math.exp(float(q @ key) / math.sqrt(len(q))) for key in keys]
+    scores = [q @ key / math.sqrt(len(q)) for key in keys]
+    weights = [(score - max(scores)).exp() for score in scores]
     blend = sum(w * value for w, value in zip(weights, values, strict=True)) / sum(weights)
     return torch.as_tensor(blend), keys, values
 
@@ -258,6 +333,27 @@ def output_alone(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) 
     return with_fused_attention(q, k, v, keys, values)[0]
 
 
+def values_in_front(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Step:
+    output, keys, values = with_fused_attention(q, k, v, keys, values)
+    return output, values, keys
+
+
+def exponentials_without_shift(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Step:
+    keys, values = grow(q, k, v, keys, values)
+    powers = (keys @ q / math.sqrt(len(q))).exp()
+    return powers / powers.sum() @ values, keys, values
+
+
+def zeroes_the_values(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Step:
+    result = with_fused_attention(q, k, v, keys, values)
+    values.zero_()
+    return result
+
+
+def without_a_gradient(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Step:
+    return with_fused_attention(q.detach(), k, v, keys, values)
+
+
 ANSWERS = {
     "write_until_stop": Answers(
         right=[recursively, one_list_cut_at_the_end],
@@ -270,6 +366,8 @@ ANSWERS = {
             without_a_limit: "It never comes in this test",
             looks_in_the_prompt: "begin with the token that ends",
             changes_the_prompt: "the caller's prompt is",
+            looks_at_the_last_token: "not always one that the model chose",
+            writes_before_it_counts: "whether there are enough",
         },
     ),
     "sample_token": Answers(
@@ -283,10 +381,13 @@ ANSWERS = {
             fails_at_zero: "falls to 0",
             a_probability: "a number with a fraction",
             uniformly: "All tokens alike",
+            divides_in_place: "the caller's logits are",
+            without_a_shift: "exponentials of large numbers",
+            greedy_below_a_tenth: "Only 0 itself is greedy",
         },
     ),
     "nucleus": Answers(
-        right=[with_numpy, by_what_others_hold],
+        right=[with_rounded_sums, with_numpy, by_what_others_hold],
         wrong={
             without_the_crossing_token: "the token that crosses p",
             one_too_many: "Why is token 0 still in",
@@ -296,6 +397,9 @@ ANSWERS = {
             places_in_the_sorted_list: "a place in the sorted list",
             more_than_p: "is p itself enough",
             the_probabilities: "Which ids do these tokens have",
+            exactly: "a hair below: 0.7 + 0.1",
+            returns_inside_the_loop: "you return nothing",
+            pops_until_it_holds_p: "What if all tokens are needed",
         },
     ),
     "cached_attention": Answers(
@@ -310,6 +414,10 @@ ANSWERS = {
             swapped: "have changed places",
             the_key_asks: "Which vector asks",
             output_alone: "Return three things",
+            values_in_front: "The order is output, keys, values",
+            exponentials_without_shift: "which softmax shifts",
+            zeroes_the_values: "you changed the keys or the values",
+            without_a_gradient: "no gradient can flow",
         },
     ),
 }
