@@ -135,7 +135,8 @@ data = raw[8 + n :]
 
 print("the first 8 bytes:", list(raw[:8]), "so the header has", n, "bytes")
 print("what it is a file of:", header.pop("__metadata__"))
-print("one entry, transformer.ln_f.bias:", header["transformer.ln_f.bias"])
+print("one entry, transformer.ln_f.bias:")
+print("   ", header["transformer.ln_f.bias"])
 begin, end = header["transformer.ln_f.bias"]["data_offsets"]
 by_hand = torch.frombuffer(bytearray(data[begin:end]), dtype=torch.float32)
 with safe_open(folder / "model.safetensors", framework="pt") as file:
@@ -468,7 +469,7 @@ def record(model: GPT, ids: Tensor) -> dict[str, Tensor]:
 
 
 def first_difference(found: dict[str, Tensor], right: dict[str, Tensor]) -> str | None:
-    """The first place, in the order of computing, that differs; None where all agree."""
+    """The first place that differs, in the order of computing; None if all agree."""
     return next(
         (
             name
@@ -682,8 +683,8 @@ else:
         "input_ids"
     ] == tokenizer.encode(unseen)
     print(
-        f"{type(hugging_face).__name__} of transformers: the same logits, the same "
-        "hidden states, the same token ids."
+        f"{type(hugging_face).__name__} of transformers: the same logits,\n"
+        "hidden states and token ids."
     )
 
 # %% [markdown]
@@ -902,7 +903,7 @@ DOWNLOAD = False
 
 
 def find_gpt2() -> str | Path | None:
-    """The name or the folder that GPT-2 has here; None if it is not on this computer."""
+    """Name or folder of GPT-2 on this computer; None if it is not there."""
     if DOWNLOAD or (cache_folder() / "gpt2" / "model.safetensors").exists():
         return "gpt2"
     hub = (
@@ -916,7 +917,7 @@ def find_gpt2() -> str | Path | None:
 
 
 def has_tokenizer(place: str | Path, patience: float = 20) -> bool:
-    """Whether its tokenizer is here, or comes in time: in a process that can be ended."""
+    """Whether its tokenizer comes in time, in a process that can be ended."""
     program = (
         "import sys; from minigpt.weights.pretrained import load_gpt2_tokenizer; "
         "load_gpt2_tokenizer(sys.argv[1])"
@@ -972,13 +973,13 @@ def read_with_gpt2(place: str | Path) -> None:
 place = find_gpt2()
 if place is None:
     print(
-        "GPT-2's weights are not on this computer, so this was not tried here. Nothing "
-        "else in the lesson needs them."
+        "GPT-2's weights are not on this computer, so this was not tried here.\n"
+        "Nothing else in the lesson needs them."
     )
 elif not has_tokenizer(place):
     print(
-        "GPT-2's tokenizer is not on this computer, and could not be fetched within "
-        "twenty seconds, so GPT-2 was not tried here."
+        "GPT-2's tokenizer is not on this computer, and could not be fetched\n"
+        "within twenty seconds, so GPT-2 was not tried here."
     )
 else:
     try:
