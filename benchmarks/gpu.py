@@ -83,8 +83,8 @@ def ladder() -> list[Rung]:
         "bfloat16 autocast": {"precision": "bfloat16"},
         "fused attention": {"fused_attention": True},
         "fused AdamW": {"fused_adamw": True},
+        "padded vocabulary": {"padded": True},  # before compiling, which may pad by itself
         "torch.compile": {"compiled": True},
-        "padded vocabulary": {"padded": True},
         "twice the micro-batch": {"batches": 2},
     }
     for name, change in changes.items():
@@ -227,13 +227,14 @@ class Ladder:
         """Measure one rung, with our model or another's of the same weights."""
         self.forget()
         training = Training(network or build(self.config, self.weights, rung), rung, self.device)
-        batch = random_batch(self.config, rung.batches * self.micro_batch, self.context, self.device)
+        inputs, targets = random_batch(self.config, self.micro_batch, self.context, self.device)
+        # The same rows again and again have the same mean loss, and so the same gradient.
+        batch = inputs.repeat(rung.batches, 1), targets.repeat(rung.batches, 1)
         start = time.perf_counter()
         proof = training.proof(batch)
         more: dict[str, float] = {"warm_up_seconds": time.perf_counter() - start}
-        if rung.batches == 1:  # another batch has other losses
-            self.reference = self.reference or proof
-            more |= compare(rung, proof, self.reference)
+        self.reference = self.reference or proof
+        more |= compare(rung, proof, self.reference)
         return self.line(rung, training.seconds_per_step(batch, self.steps)) | more
 
     def trainer(self, rung: Rung) -> dict[str, Any]:
@@ -367,20 +368,34 @@ def main(arguments: list[str] | None = None) -> None:
         "command": shlex.join(["python", "-m", "benchmarks.gpu", *arguments]),
         "preset": options.preset, "model": asdict(config), "context_length": context,
         "flops_per_token": flops_per_token(config, context), "peak_flops": peak_flops(device, "bfloat16"),
-        "check": climber.check_against_cpu(), "roofs": roofs(device), "rungs": [], "others": [],
+        "check": climber.check_against_cpu(), "roofs": roofs(device), "rungs": [], "others": [], "failed": [],
     }  # fmt: skip
     print(f"{found['device']}, driver {found['driver']}, torch {found['torch']}", flush=True)
 
     def minutes() -> float:
         return (time.monotonic() - start) / 60
 
+    unfinished = out.with_suffix(".unfinished")
+
     def note(where: str, line: dict[str, Any]) -> None:
         found[where].append(line)
         found["minutes"] = minutes()
         text = json.dumps(found, indent=1) + "\n"
-        out.with_suffix(".unfinished").write_text(text, encoding="utf-8")  # should the machine be taken away
+        unfinished.write_text(text, encoding="utf-8")  # should the machine be taken away
+
+    def attempt(where: str, name: str, work: Callable[[], dict[str, Any]]) -> bool:
+        """Note what the work measures. When it fails, the other rungs still count."""
+        try:
+            note(where, work())
+        except (Exception, SystemExit) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            note("failed", {"name": name, "reason": reason})
+            print(f"{name:<28} failed: {reason}", flush=True)
+            return False
+        return True
 
     rungs = [rung for rung in ladder() if not (options.no_compile and rung.compiled)]
+    best = rungs[0]
     while not found["rungs"]:
         try:
             note("rungs", climber.climb(rungs[0]))
@@ -389,23 +404,24 @@ def main(arguments: list[str] | None = None) -> None:
                 raise
             climber.micro_batch //= 2  # the first rung needs the most: what fits there fits on every rung
     for rung in rungs[1:]:
-        if rung.batches == 1:
-            note("rungs", climber.climb(rung))
+        if rung.batches == 1 and attempt("rungs", rung.name, lambda rung=rung: climber.climb(rung)):  # type: ignore[misc]
             best = rung
     if found["transformers"] and not options.no_transformers:
         for compiled in dict.fromkeys((best.compiled, False)):  # the stronger rival first; its vocabulary stays
             name = f"transformers{', compiled' * compiled}"
             rival = replace(best, name=name, compiled=compiled, padded=False)
             if minutes() < options.minutes:
-                ours = build(config, climber.weights, rival)
-                note("others", climber.climb(rival, Transformers(ours)))
+                theirs = Transformers(build(config, climber.weights, rival))
+                attempt("others", name, lambda rival=rival, theirs=theirs: climber.climb(rival, theirs))  # type: ignore[misc]
     if minutes() < options.minutes:
-        note("others", climber.trainer(replace(best, name="minigpt's Trainer")))
+        own = replace(best, name="minigpt's Trainer")
+        attempt("others", own.name, lambda: climber.trainer(own))
     if rungs[-1].batches > 1 and minutes() < options.minutes:
-        with suppress(torch.OutOfMemoryError):
-            note("rungs", climber.climb(rungs[-1]))
-    out.with_suffix(".unfinished").replace(out)
+        attempt("rungs", rungs[-1].name, lambda: climber.climb(rungs[-1]))
+    unfinished.replace(out)
     print(f"{minutes():.1f} minutes; written to {out}")
+    if found["failed"]:
+        raise SystemExit(f"failed: {', '.join(line['name'] for line in found['failed'])}")
 
 
 if __name__ == "__main__":

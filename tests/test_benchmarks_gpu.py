@@ -35,7 +35,7 @@ def test_the_whole_path_on_a_cpu(tmp_path: Path) -> None:
     out = tmp_path / "results" / "ladder.json"
     gpu.main([*TINY, "--no-compile", "--out", str(out)])
     found = json.loads(out.read_text())
-    names = ["naive float32", "TF32", "bfloat16 autocast", "fused attention", "fused AdamW"]
+    names = ["naive float32", "TF32", "bfloat16 autocast", "fused attention", "fused AdamW", "padded vocabulary"]
     assert [line["name"] for line in found["rungs"]] == names
     assert [line["name"] for line in found["others"]] == ["transformers", "minigpt's Trainer"]
     for line in found["rungs"] + found["others"]:
@@ -127,4 +127,35 @@ def test_the_micro_batch_is_halved_until_it_fits(tmp_path: Path, monkeypatch: py
     gpu.main([*TINY, "--micro-batch", "8", "--minutes", "0", "--out", str(out)])
     found = json.loads(out.read_text())
     assert [line["micro_batch"] for line in found["rungs"]] == [2] * 7
-    assert found["rungs"][-1]["name"] == "padded vocabulary" and not found["others"], "no time for what may be left out"
+    assert found["rungs"][-1]["name"] == "torch.compile" and not found["others"], "no time for what may be left out"
+
+
+def test_a_rung_that_fails_is_named_and_the_others_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def climb(self, rung: Rung, network=None):
+        if rung.name == "fused attention":
+            raise SystemExit("fused attention computes something else: gradient_difference 0.9")
+        if rung.compiled:
+            raise RuntimeError("no compiler\nand a long story")
+        return {"name": rung.name, "micro_batch": self.micro_batch}
+
+    monkeypatch.setattr(Ladder, "climb", climb)
+    monkeypatch.setattr(Ladder, "check_against_cpu", lambda self: {})
+    out = tmp_path / "ladder.json"
+    with pytest.raises(SystemExit, match="failed: fused attention, torch.compile"):
+        gpu.main([*TINY, "--minutes", "0", "--out", str(out)])
+    found = json.loads(out.read_text())
+    assert [line["name"] for line in found["rungs"]] == [
+        "naive float32", "TF32", "bfloat16 autocast", "fused AdamW", "padded vocabulary",
+    ]  # fmt: skip
+    assert [line["reason"].split(":")[0] for line in found["failed"]] == [
+        "fused attention computes something else", "no compiler",
+    ]  # fmt: skip
+    assert list(tmp_path.iterdir()) == [out], "nothing unfinished is left"
+
+
+def test_twice_the_batch_is_held_to_the_same_proof() -> None:
+    """Its rows are the same rows twice, so its losses and its gradient are those of the rungs below."""
+    ladder_ = Ladder(SMALL, CPU, 2, 24, 1)
+    for rung in (Rung("naive"), Rung("twice", batches=2)):
+        line = ladder_.climb(rung)
+    assert line["micro_batch"] == 4 and line["gradient_difference"] < 1e-4 and line["loss_difference"] < 1e-4

@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from minigpt.config import GPTConfig, InputError, TrainConfig, fit_vocabulary, to_json
 from minigpt.model.gpt import GPT
+from minigpt.runtime import sum_over_processes, world_size
 from minigpt.text.data import Data
 from minigpt.training.shard import divided_like, whole
-from minigpt.weights.checkpoint import Checkpoint
+from minigpt.training import metrics
+from minigpt.weights.checkpoint import Checkpoint, checkpoint_folders
 
 Optimizers = dict[str, torch.optim.Optimizer]
 
@@ -51,6 +54,45 @@ def load_model_state(model: GPT, state: dict[str, Tensor]) -> None:
     """The reverse of `model_state`."""
     for name, parameter in model.named_parameters():
         parameter.copy_(divided_like(state[name].to(parameter.device), parameter))
+
+
+def take_folder(out: Path) -> None:
+    """Make the folder of a new run.
+
+    Raises:
+        InputError: when it holds a run already, or cannot be made.
+    """
+    if checkpoint_folders(out):
+        raise InputError(
+            f"{str(out)!r} already holds a run: add --resume to go on with it, or choose another --out"
+        )
+    if (out / metrics.NAME).exists():
+        raise InputError(
+            f"{str(out)!r} holds the metrics of a run and none of its checkpoints: delete {metrics.NAME} there "
+            "to begin anew, or choose another --out"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{str(out)!r} cannot hold a run ({error.strerror}): choose another --out") from None
+
+
+def check_alike(model: GPT, sharded: bool) -> None:
+    """Refuse to save when processes that should have the same weights have not.
+
+    Raises:
+        InputError: when they differ, as after a fault of memory, or when an optimiser rounds differently somewhere.
+    """
+    if world_size() == 1 or sharded:
+        return
+    mine = torch.stack([parameter.detach().double().sum() for parameter in model.parameters()])
+    first = mine.clone()
+    dist.broadcast(first, 0)
+    if sum_over_processes((mine != first).any().float()):
+        raise InputError(
+            "the processes no longer hold the same weights, so this step is not saved: go on with --resume from the "
+            "checkpoint before it, and if it happens again, with other hardware"
+        )
 
 
 def check_same_run(

@@ -9,6 +9,7 @@ so the first one alone writes and prints.
 
 import os
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -27,11 +28,13 @@ from minigpt.text.data import Data
 from minigpt.training import metrics
 from minigpt.training.metrics import StepResult
 from minigpt.training.state import (
+    check_alike,
     check_same_run,
     load_model_state,
     load_optimizer_state,
     model_state,
     optimizer_state,
+    take_folder,
 )
 from minigpt.training.step import Batch, Stepper
 from minigpt.training.stopping import Stopping
@@ -73,19 +76,7 @@ class Trainer:
                 f"accumulate {config.accumulate}): choose a multiple of {parts}"
             )
         if out is not None:
-            if checkpoints.checkpoint_folders(out):
-                raise InputError(
-                    f"{str(out)!r} already holds a run: add --resume to go on with it, or choose another --out"
-                )
-            if (out / metrics.NAME).exists():
-                raise InputError(
-                    f"{str(out)!r} holds the metrics of a run and none of its checkpoints: delete {metrics.NAME} there "
-                    "to begin anew, or choose another --out"
-                )
-            try:
-                out.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(f"{str(out)!r} cannot hold a run ({error.strerror}): choose another --out") from None
+            take_folder(out)
         self.config = config
         self.data = data
         self.device = torch.device(device)
@@ -96,6 +87,8 @@ class Trainer:
         self.best: dict[str, float] = {}  # step and val_loss of the best validation so far
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
+            # A choice of the recipe, of which torch's compiler would warn at each start.
+            warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
         else:
             runtime.keep_freed_memory()
         torch.manual_seed(config.seed)
@@ -292,7 +285,10 @@ class Trainer:
         Returns:
             the step.
         """
-        if self.out is None or self.stepper.skipped or (rank() > 0 and not self.stepper.sharded):
+        if self.out is None or self.stepper.skipped:
+            return self.step
+        check_alike(self.model, self.stepper.sharded)
+        if rank() > 0 and not self.stepper.sharded:
             return self.step
         weights, training = model_state(self.model), optimizer_state(self.stepper.optimizers)  # from every process
         if rank() > 0:
