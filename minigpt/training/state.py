@@ -11,8 +11,8 @@ from minigpt.config import GPTConfig, InputError, TrainConfig, fit_vocabulary, t
 from minigpt.model.gpt import GPT
 from minigpt.runtime import sum_over_processes, world_size
 from minigpt.text.data import Data
-from minigpt.training.shard import divided_like, whole
 from minigpt.training import metrics
+from minigpt.training.shard import divided_like, whole
 from minigpt.weights.checkpoint import Checkpoint, checkpoint_folders
 
 Optimizers = dict[str, torch.optim.Optimizer]
@@ -63,9 +63,7 @@ def take_folder(out: Path) -> None:
         InputError: when it holds a run already, or cannot be made.
     """
     if checkpoint_folders(out):
-        raise InputError(
-            f"{str(out)!r} already holds a run: add --resume to go on with it, or choose another --out"
-        )
+        raise InputError(f"{str(out)!r} already holds a run: add --resume to go on with it, or choose another --out")
     if (out / metrics.NAME).exists():
         raise InputError(
             f"{str(out)!r} holds the metrics of a run and none of its checkpoints: delete {metrics.NAME} there "

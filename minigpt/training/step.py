@@ -88,8 +88,8 @@ class Stepper:
             shard(model)
         self.optimizers = make_optimizers(model, config, device)
         if world_size() > 1 and not self.sharded:
-            # Views of the buckets: otherwise every gradient is copied once more. A GPT has no buffers to keep alike.
-            self.network = DistributedDataParallel(self.network, gradient_as_bucket_view=True, broadcast_buffers=False)
+            # Views of the buckets: otherwise every gradient is copied once more.
+            self.network = DistributedDataParallel(self.network, gradient_as_bucket_view=True)
 
     def _compiled(self, network: ModelWithLoss) -> nn.Module:
         """Translated whole; for several processes block by block, so that gradients leave while others are made."""
