@@ -3,16 +3,22 @@
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from minigpt.commands.output import print_json, print_table
-from minigpt.config import GPTConfig, InputError, nearest
+from minigpt.config import GPTConfig, InputError, nearest, preset
+
+LESSON_10 = "storyteller-fast"
+"""The preset that lesson 10 trains, on one thread."""
 
 
 def doctor(json: bool = False) -> int:
@@ -47,11 +53,12 @@ def doctor(json: bool = False) -> int:
         **{name: _version(name) for name in packages},
         "system": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "cpu cores": os.cpu_count(),
+        "cpu cores": runtime.cores(),
         "cpu instructions": torch.backends.cpu.get_cpu_capability(),
         "bfloat16 units": runtime.has_bfloat16_units(device),
         "precision": runtime.pick_precision("auto", device),
         "best threads": runtime.fastest_threads(work),
+        "lesson 10 trains for": f"about {max(1, round(_lesson_10_seconds() / 60))} min",
         "free disk (GB)": round(free / 1e9, 1),
         "cache": str(cache),
         "offline: the bundled model": storyteller,
@@ -68,6 +75,21 @@ def doctor(json: bool = False) -> int:
         if not shakespeare:
             print("\ntiny Shakespeare is downloaded (1.1 MB) the first time you train with --data shakespeare")
     return 0
+
+
+def _lesson_10_seconds() -> float:
+    """How long the training of lesson 10 takes here when nothing else runs: a few of its steps, times their number."""
+    import torch
+
+    from minigpt.text.data import StoryData, storyteller_tokenizer
+    from minigpt.training.trainer import Trainer
+
+    chosen, tokenizer, threads = preset(LESSON_10), storyteller_tokenizer(), torch.get_num_threads()
+    model = replace(chosen.model, vocab_size=tokenizer.vocab_size)
+    trainer = Trainer(model, replace(chosen.train, threads=1), StoryData(tokenizer, model.context_length))
+    times = [trainer.train_step().seconds for _ in range(9)]  # since the beginning, and the first step prepares
+    torch.set_num_threads(threads)
+    return chosen.train.max_steps * statistics.median(later - sooner for sooner, later in pairwise(times))
 
 
 def _version(package: str) -> str:

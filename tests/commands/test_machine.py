@@ -1,7 +1,6 @@
 """minigpt doctor, and minigpt lab up to the call of JupyterLab."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +11,16 @@ import pytest
 import torch
 from nbformat.sign import NotebookNotary
 
+from minigpt import runtime
 from minigpt.commands import machine
+from minigpt.config import preset
+from minigpt.training.metrics import StepResult
+from minigpt.training.trainer import Trainer
 from tests.commands.runs import Call
 
 
 def test_doctor_tells_what_this_machine_has(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # a short trial of threads
+    monkeypatch.setattr(runtime, "cores", lambda: 1)  # a short trial of threads
     status, out, err = call("doctor", "--json")
     report = json.loads(out)
     assert (status, err) == (0, "")
@@ -26,6 +29,22 @@ def test_doctor_tells_what_this_machine_has(call: Call, monkeypatch: pytest.Monk
     assert report["free disk (GB)"] > 0 and report["precision"] in ("float32", "bfloat16")
     status, out, _ = call("doctor")
     assert status == 0 and "best threads" in out and "tiny Shakespeare is downloaded" in out
+
+
+def test_doctor_says_how_long_lesson_10_trains(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which the first step takes 3 s, one of eight later ones is disturbed, and the others take 0.2 s."""
+    lasts = iter([3.0, *[0.2] * 3, 5.0, *[0.2] * 4])
+
+    def step(self: Trainer) -> StepResult:
+        self.seconds += next(lasts)
+        return StepResult(1, 1.0, 1.0, 1.0, 1.0, self.seconds, None, None, True)
+
+    monkeypatch.setattr(runtime, "cores", lambda: 1)
+    monkeypatch.setattr(Trainer, "train_step", step)
+    minutes = 0.2 * preset(machine.LESSON_10).train.max_steps / 60
+    assert json.loads(call("doctor", "--json")[1])["lesson 10 trains for"] == f"about {minutes:.0f} min"
+    lesson = (Path(machine.__file__).parents[2] / "notebooks/source/10_training_on_a_cpu.py").read_text("utf-8")
+    assert f'preset("{machine.LESSON_10}")' in lesson, "it trains what doctor tries"
 
 
 class TestLab:
