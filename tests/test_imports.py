@@ -90,7 +90,7 @@ def test_the_face_is_the_rooms_own_names_and_editors_see_the_same() -> None:
     for name, module in seen.items():
         assert module and getattr(minigpt, name) is getattr(importlib.import_module(module), name)
     with pytest.raises(AttributeError, match="no attribute 'GTP'; it has BPETokenizer, GPT"):
-        minigpt.GTP  # type: ignore[attr-defined]  # noqa: B018
+        minigpt.GTP  # noqa: B018
 
 
 def test_import_minigpt_waits_for_nothing() -> None:

@@ -158,7 +158,7 @@ def test_a_field_of_the_heat_map_holds_its_number() -> None:
 
 def test_what_a_heat_map_does_not_know_is_grey() -> None:
     axes = plots.heatmap(["a"], ["b", "c"], [[0.5, float("nan")]]).axes[0]
-    assert np.ma.getmaskarray(axes.collections[0].get_array()).tolist() == [[False, True]]
+    assert np.ma.getmaskarray(np.ma.asarray(axes.collections[0].get_array())).tolist() == [[False, True]]
     assert [text.get_text() for text in axes.texts] == ["0.5"]
     assert axes.get_facecolor() != plots.heatmap(["a"], ["b"], [[0.5]]).axes[0].get_facecolor()
 

@@ -439,9 +439,9 @@ def test_ids_without_a_text_are_never_drawn(tie: bool):
         assert tokens[0] == tokens[1]
         assert all(token < 8 for samples in both[0] for sample in samples for token in sample.tokens)
         assert list(stream(padded, [1], 20, **each)) == list(stream(plain, [1], 20, **each))
-    both = [beam_search(model, [1, 2], 8, beams=5) for model in (padded, plain)]
-    assert [beam.tokens for beam in both[0]] == [beam.tokens for beam in both[1]]
-    assert [beam.score for beam in both[0]] == pytest.approx([beam.score for beam in both[1]], rel=1e-9)
+    wide, narrow = (beam_search(model, [1, 2], 8, beams=5) for model in (padded, plain))
+    assert [beam.tokens for beam in wide] == [beam.tokens for beam in narrow]
+    assert [beam.score for beam in wide] == pytest.approx([beam.score for beam in narrow], rel=1e-9)
     with pytest.raises(InputError, match="token id 9 is not in the vocabulary of 8 tokens"):
         generate(padded, [9], 1)
     with pytest.raises(InputError, match="top_k is 9; it must be between 1 and the vocabulary's size, 8"):

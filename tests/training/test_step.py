@@ -32,7 +32,12 @@ def test_model_and_loss_are_one_graph_and_two_translations_serve_all_widths(posi
     network = ModelWithLoss(GPT(config), CPU, precision)
     graphs: list[Any] = []
     torch._dynamo.reset()
-    compiled = torch.compile(network, backend=lambda graph, _: graphs.append(graph) or graph, fullgraph=True)
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(network, backend=backend, fullgraph=True)
     for width in (40, 33, 51, 29, 64, 2):
         one = batch(4, width)
         n = torch.tensor(float(one.n_targets))
@@ -73,7 +78,12 @@ def test_a_step_waits_once(optimizer: Any, monkeypatch: pytest.MonkeyPatch) -> N
     stepper = Stepper(GPT(SHAPE), TrainConfig(optimizer=optimizer, accumulate=2, batch_size=4), CPU, "float32")
     lists: list[Tensor] = []
     to_list = Tensor.tolist
-    monkeypatch.setattr(Tensor, "tolist", lambda tensor: lists.append(tensor) or to_list(tensor))
+
+    def count(tensor: Tensor) -> Any:
+        lists.append(tensor)
+        return to_list(tensor)
+
+    monkeypatch.setattr(Tensor, "tolist", count)
     stepper(batch(4, 8), 0)  # makes the optimisers' state
     lists.clear()
     with Waits() as waits:

@@ -654,8 +654,12 @@ def test_a_compiled_run_is_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None
     """Model and loss as one graph, traced by torch's compiler; its translation to C++ is left out."""
     real, graphs = torch.compile, []
 
+    def keep(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
     def trace(function: Any) -> Any:
-        return real(function, backend=lambda graph, inputs: graphs.append(graph) or graph, fullgraph=True)
+        return real(function, backend=keep, fullgraph=True)
 
     monkeypatch.setattr(torch, "compile", trace)
     plain, compiled = (Trainer(shape(), recipe(compile=flag), FakeData()) for flag in (False, True))
