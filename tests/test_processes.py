@@ -41,7 +41,8 @@ def a_text_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def command(processes: int, *flags: str) -> list[str]:
     python = [sys.executable, "-m"]
     if processes > 1:
-        python += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+        python += ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+        python += [f"--nproc-per-node={processes}", "-m"]
     return [*python, "minigpt", "train", *FLAGS, *flags]
 
 

@@ -6,17 +6,21 @@ by block when they are needed, and given back; PyTorch's `fully_shard` does that
 """
 
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from minigpt.model.gpt import GPT
+from minigpt.runtime import world_size
 
 
 def shard(model: GPT) -> None:
     """Divide the parameters among the processes, in place. Each block is gathered by itself, the rest together."""
+    # Where the model is: torch's default would be the machine's GPU, also for a model on the CPU.
+    mesh = init_device_mesh(next(model.parameters()).device.type, (world_size(),))
     for block in model.blocks:
-        fully_shard(block)
-    fully_shard(model)
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
 
 
 def whole(tensor: Tensor) -> Tensor:

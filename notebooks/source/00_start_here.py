@@ -113,8 +113,8 @@ check.mean(mean)
 # | 08 | [The full GPT](08_full_gpt.ipynb) | assembly to 124,439,808 parameters | 95 min |
 # | 09 | [Loss, backprop, AdamW](09_loss_backprop_adamw.ipynb) | one training step traced by hand | 100 min |
 # | 10 | [Training on a CPU](10_training_on_a_cpu.ipynb) | how to train, and how to distrust a training run | 90 min |
-# | 11 | [Training on a GPU](11_training_on_a_gpu.ipynb) | precision, compilation, where the time goes | 90 min |
-# | 12 | [Many GPUs](12_many_gpus.ipynb) | data parallelism, rehearsed on CPU processes | 90 min |
+# | 11 | [Training on a GPU](11_training_on_a_gpu.ipynb) | precision, compilation, where the time goes | 100 min |
+# | 12 | [Many GPUs](12_many_gpus.ipynb) | data parallelism, rehearsed on CPU processes | 100 min |
 # | 13 | [Generation](13_generation.ipynb) | sampling, the KV cache | 95 min |
 # | 14 | [GPT-2's weights](14_gpt2_weights.ipynb) | load and export them | 95 min |
 #

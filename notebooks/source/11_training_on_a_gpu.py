@@ -9,12 +9,13 @@
 # - tell from two counts, FLOPs and bytes, what holds a computation up, and draw the roofline of your machine,
 # - compute the MFU of a training run, and see through a flattering one,
 # - round to bfloat16 by hand, and say why float16 needs a loss scale and why weights stay in float32,
-# - predict the memory of a training step to a thousandth,
+# - predict the memory that a training step needs,
 # - climb the ladder from naive float32 to compiled bfloat16, and say what each rung is for.
 #
-# **Time** 90 min
+# **Time** 100 min
 #
-# **Builds on** [lesson 8](08_full_gpt.ipynb) (FLOPs, 16 bytes a parameter), [lesson 5](05_multi_head_attention.ipynb) (fused attention)
+# **Builds on** [Torch and slopes](00b_torch_and_slopes.ipynb), sections 1, 5 and 6;
+# [lesson 8](08_full_gpt.ipynb) (FLOPs, 16 bytes a parameter), [lesson 5](05_multi_head_attention.ipynb) (fused attention)
 # and [lesson 9](09_loss_backprop_adamw.ipynb) (AdamW). What is needed of them is recalled.
 #
 # ![The GPT in grey on a chip; under it in colour a memory with weights, gradients, Adam's means and activations; arrows carry bytes up and down between the two](../figures/where_training_on_a_gpu.svg)
@@ -24,27 +25,20 @@ import contextlib
 import itertools
 import json
 import math
-import subprocess
-import sys
-import tempfile
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 import minigpt
 from minigpt.config import GPTConfig, Precision, TrainConfig
 from minigpt.course import check, plots, start_lesson
+from minigpt.course.books import Kernel, Memory, Traffic, total
 from minigpt.model.attention import scaled_dot_product_attention
 from minigpt.model.gpt import GPT, flops_per_token, next_token_loss, parameter_count
 from minigpt.runtime import has_bfloat16_units, pick_device, synchronize
@@ -79,22 +73,27 @@ def seconds(work: Callable[[], object]) -> float:
 
 n, many = (512, 2**23) if device.type == "cpu" else (8192, 2**28)
 left, right = (torch.randn(n, n, device=device) for _ in range(2))
-x, y = (torch.randn(many, device=device) for _ in range(2))
-z = torch.empty_like(x)
+one_list, other_list = (torch.randn(many, device=device) for _ in range(2))
+sums = torch.empty_like(one_list)
 
 # %% tags=["nbval-ignore-output"]
-product, addition = seconds(lambda: left @ right), seconds(lambda: torch.add(x, y, out=z))
-for name, operations, took in (("matrix product", 2 * n**3, product), ("addition", many, addition)):
-    print(
-        f"{name:<14} {operations:12,} operations in {1000 * took:6.2f} ms, {operations / took / 1e9:7.1f} billion a second"
-    )
+for_product = seconds(lambda: left @ right)
+for_addition = seconds(lambda: torch.add(one_list, other_list, out=sums))
+for what, operations, took in (
+    ("matrix product", 2 * n**3, for_product),
+    ("addition", many, for_addition),
+):
+    rate = operations / took / 1e9
+    print(f"{what:<14} {operations:12,} operations in {1000 * took:6.2f} ms,", end=" ")
+    print(f"{rate:7.1f} billion a second")
 
 # %%
-print("an operation of the addition takes at least four times as long:", 2 * n**3 / product > 4 * many / addition)
-assert 2 * n**3 / product > 4 * many / addition
+times_as_long = (2 * n**3 / for_product) / (many / for_addition)
+print("an addition takes at least four times as long:", times_as_long > 4)
+assert times_as_long > 4
 
 # %% [markdown]
-# On most machines it is far more than four times. The same chip, the same 32-bit numbers, and to add is surely not harder than to multiply and
+# On most machines one addition of the lists takes far more than four times as long as one operation of the product. The same chip, the same 32-bit numbers, and to add is surely not harder than to multiply and
 # add. What is different?
 #
 # Each number of the lists is fetched from memory, used **once**, and a result is written back. Each number of the matrices is fetched, and used
@@ -115,15 +114,15 @@ assert 2 * n**3 / product > 4 * many / addition
 
 # %%
 print(f"addition:          {1 / 12:8.3f} FLOPs per byte, however long the lists")
-for size in (6, 60, 600, 6000):
-    flops, moved = 2 * size**3, 3 * 4 * size**2
-    print(f"product, n = {size:4}: {flops / moved:8.3f} FLOPs per byte = n / 6")
-    assert flops / moved == size / 6
+for side in (6, 60, 600, 6000):
+    per_byte = 2 * side**3 / (3 * 4 * side**2)
+    print(f"product, n = {side:4}: {per_byte:8.3f} FLOPs per byte = n / 6")
+    assert per_byte == side / 6
 
 # %% [markdown]
 # That is the reason for matrix products everywhere in deep learning: the larger they are, the more arithmetic each byte feeds.
 #
-# ### Exercise 1 · arithmetic intensity (★☆☆, 10 min)
+# ### Exercise 1 · arithmetic intensity (★☆☆, 5 min)
 #
 # Write it for any product: an (*m*, *k*) matrix times a (*k*, *n*) matrix, with numbers of `size` bytes. At best, each of the three matrices travels once.
 # In a Linear layer *m* is the number of tokens. Try *m* = 1, one token: why can a GPU not show its strength there?
@@ -148,82 +147,53 @@ check.intensity(intensity)
 #
 # $$\min(\text{peak FLOP/s}, \; I \cdot \text{bytes/s})$$
 #
-# Drawn over *I*, that looks like a roof: a slope, then a level. Williams, Waterman and Patterson (2009) called it the **roofline**. Left of the
-# ridge a task is **memory-bound**: only fewer bytes help. Right of it, it is **compute-bound**: only faster arithmetic helps.
+# Drawn over *I*, that looks like a roof: a slope, then a level. Williams, Waterman and Patterson (2009) called it the **roofline**, and the intensity where
+# slope and level meet the **ridge**. Left of the ridge a task is **memory-bound**: only fewer bytes help. Right of it, it is **compute-bound**: only faster
+# arithmetic helps.
 #
 # As an example we take a GPU on which many models were trained, NVIDIA's H100 (SXM). Its data sheet promises, for numbers of three kinds, this many
-# FLOP/s, and 3.35 TB/s between chip and memory:
+# FLOP/s, and 3.35 TB/s between chip and memory. (bfloat16 is a format of two bytes that we take apart below. TF32 is no format to store: float32 numbers,
+# rounded to 10 bits of fraction on their way into a product.)
 
 # %%
-SHEET = {"float32": 67e12, "TF32": 989e12, "bfloat16": 1979e12}  # the last two, says a footnote, «with sparsity»
-PEAK = {"float32": 67e12, "TF32": 989e12 / 2, "bfloat16": 1979e12 / 2}  # without: we will see why
+SHEET = {
+    "float32": 67e12,
+    "TF32": 989e12,
+    "bfloat16": 1979e12,
+}  # the last two, says a footnote, «with sparsity»
+PEAK = {
+    "float32": 67e12,
+    "TF32": 989e12 / 2,
+    "bfloat16": 1979e12 / 2,
+}  # without: we will see why
 BANDWIDTH = 3.35e12  # bytes a second
 
-for name, peak in PEAK.items():
-    print(f"{name:<9} {peak / 1e12:6.1f} TFLOP/s, ridge at {peak / BANDWIDTH:5.1f} FLOPs per byte")
+for kind, peak in PEAK.items():
+    ridge = peak / BANDWIDTH
+    print(f"{kind:<9} {peak / 1e12:6.1f} TFLOP/s, ridge at {ridge:5.1f} FLOPs per byte")
 
 # %% [markdown]
-# In bfloat16, a format of two bytes that we take apart below, the H100 needs about 295 FLOPs for every byte, or its multipliers wait. An addition
-# offers 1/12. The gap is that wide because the matrix products run on units of their own (NVIDIA calls them **Tensor Cores**), which do nothing else.
-# Memory has no such trick.
+# In bfloat16 the H100 needs about 295 FLOPs for every byte, or its multipliers wait. An addition of two lists, with two bytes a number, offers 1/6. The gap
+# is that wide because the matrix products run on units of their own (NVIDIA calls them **Tensor Cores**), which do nothing else: every other operation, in
+# whatever format, has the 67 TFLOP/s of the first line at most. Memory has no such trick.
 
 # %% [markdown]
 # ## What a step of GPT-2 asks for
 #
 # Where do the parts of a GPT lie under that roof? Products we can count by hand. But how many bytes does attention move, when it is
-# computed as the formula reads? Let the machine keep the books. Everything that torch does goes through one place, where we can listen: a
-# `TorchDispatchMode` is called for every operation instead of it, and hands it on.
-
+# computed as the formula reads? Let the machine keep the books. Everything that torch does goes through one place, its dispatcher, and there one can listen. The
+# course's `Traffic` does. For every **kernel**, a program that is started on the chip for one operation, it writes down what is fetched from memory, what is
+# written back, and the FLOPs of products. (It stands in `minigpt/course/books.py`, if you are curious. You need not read it.)
 
 # %%
-class Kernel(NamedTuple):
-    """One operation that was carried out."""
-
-    name: str
-    bytes: int
-    flops: int
-
-
-FUSED_ATTENTION = {  # FLOPs for each of the B h T² d_k products; torch's own table of formulas lacks the CPU's kernels
-    "_scaled_dot_product_flash_attention_for_cpu": 4,  # scores, blend
-    "_scaled_dot_product_flash_attention_for_cpu_backward": 10,  # the scores again, and four gradients
-}
-
-
-def tensors(tree: object) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-class Traffic(TorchDispatchMode):
-    """Writes down every operation: its FLOPs, and the bytes of all tensors that go in and come out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernels: list[Kernel] = []
-
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = operation(*args, **(kwargs or {}))
-        name = operation._overloadpacket.__name__
-        read = tensors((args, kwargs))
-        written = tensors(result) or read  # an optimiser's kernel returns nothing and changes what it was given
-        only_looks = operation.is_view or "view" in name or operation.namespace != "aten"  # other shape, same bytes
-        if not only_looks and any(tensor.numel() > 1 for tensor in read + written):
-            flops = 0
-            if name in FUSED_ATTENTION:
-                flops = FUSED_ATTENTION[name] * args[0].numel() * args[0].size(-2)
-            elif operation._overloadpacket in flop_registry:  # what FlopCounterMode of lesson 8 looks up
-                flops = flop_registry[operation._overloadpacket](*args, **(kwargs or {}), out_val=result)
-            self.kernels.append(Kernel(name, sum(tensor.nbytes for tensor in read + written), flops))
-        return result
-
-
-a, b = torch.ones(6, 6), torch.ones(6, 6)
+sixes = torch.ones(6, 6)
 with Traffic() as traffic:
-    a + b
-    a @ b
+    sixes + sixes
+    sixes @ sixes
 for kernel in traffic.kernels:
     print(kernel)
-assert [kernel.bytes for kernel in traffic.kernels] == [3 * 4 * 36] * 2 and traffic.kernels[1].flops == 2 * 6**3
+assert [kernel.bytes for kernel in traffic.kernels] == [3 * 4 * 36] * 2
+assert traffic.kernels[1].flops == 2 * 6**3
 
 # %% [markdown]
 # Both move 432 bytes, as computed. (Like lesson 8's counter, this one counts the FLOPs of products only. The rest is small change, and that is
@@ -243,37 +213,43 @@ def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 gpt2, B, T = GPTConfig(), 16, 1024
-d, h, d_ff, V, L = gpt2.d_model, gpt2.n_heads, gpt2.feed_forward_size, gpt2.vocab_size, gpt2.n_layers
-
-
-def total(kernels: list[Kernel]) -> tuple[int, int]:
-    """FLOPs and bytes of them all."""
-    return sum(kernel.flops for kernel in kernels), sum(kernel.bytes for kernel in kernels)
-
+d, h, d_ff, V = gpt2.d_model, gpt2.n_heads, gpt2.feed_forward_size, gpt2.vocab_size
 
 attention: dict[str, tuple[int, int]] = {}
 for attend in (by_formula, fused):
     with FakeTensorMode():
-        heads = [torch.empty(B, h, T, d // h, dtype=torch.bfloat16) for _ in range(3)]  # queries, keys, values
+        heads = [  # queries, keys, values
+            torch.empty(B, h, T, d // h, dtype=torch.bfloat16) for _ in range(3)
+        ]
         with Traffic() as traffic:
             attend(*heads)
     for kernel in traffic.kernels:
-        name = kernel.name.removeprefix("_scaled_dot_product_")
-        print(f"{attend.__name__:<11} {name:<24} {kernel.bytes / 1e9:5.2f} GB {kernel.flops / 1e9:6.1f} GFLOP")
+        operation = kernel.name.removeprefix("_scaled_dot_product_")
+        print(
+            f"{attend.__name__:<11} {operation:<24} {kernel.bytes / 1e9:5.2f} GB",
+            end=" ",
+        )
+        print(f"{kernel.flops / 1e9:6.1f} GFLOP")
     attention[attend.__name__] = total(traffic.kernels)
-times_the_bytes = attention["by_formula"][1] / attention["fused"][1]
-print(f"the same {attention['fused'][0] / 1e9:.1f} GFLOP, and by formula {times_the_bytes:.0f} times the bytes")
-assert attention["by_formula"][0] == attention["fused"][0] == 4 * B * T * T * d
+more_flops, more_bytes = (
+    of_formula / of_fused
+    for of_formula, of_fused in zip(*attention.values(), strict=True)
+)
+print(f"by formula {more_bytes:.0f} times the bytes and {more_flops:g} times the FLOPs")
+assert attention["by_formula"][0] == 2 * attention["fused"][0] == 4 * B * T * T * d
 
 # %% [markdown]
-# The two products (`bmm`) do all the arithmetic. Around them tables of $T \times T$ weights go to memory and come back, to be divided, masked,
+# By formula, the two products (`bmm`) do all the arithmetic. Around them tables of $T \times T$ weights go to memory and come back, to be divided, masked,
 # normalised. Dao et al. (2022) saw that attention is memory-bound for this reason. Their FlashAttention does every step for one tile of the table while the
-# tile is on the chip: more FLOPs if need be, fewer bytes.
+# tile is on the chip: more FLOPs if need be, fewer bytes. (The picture draws the division together with the product.)
 #
 # ![Two panels: on the left each of four steps of attention reads a table from memory and writes another back; on the right one fused step reads Q, K and V and writes the output](../figures/what_moves.svg)
 #
-# To put several steps into one **kernel** (a program that runs on the chip) is called **fusion**. It is the first remedy against the slope of the roof: move
-# **fewer bytes**. The second is to move **shorter numbers**; that comes below. Here are the parts of a step on the H100's roof. For what is no product we count
+# And the FLOPs? The causal mask hides the upper half of the table. The formula computes it and throws it away. A fused kernel skips the tiles in which
+# everything is hidden (Dao 2023, section 3.1), nearly half of them, and our books charge it half.
+#
+# To put several steps into one kernel is called **fusion**. It is the first remedy against the slope of the roof: move
+# *fewer bytes*. The second is to move *shorter numbers*; that comes below. Here are the parts of a step on the H100's roof. For what is no product we count
 # FLOPs roughly by hand: 7 for each number in LayerNorm, 9 in GELU, 15 for each parameter in AdamW. Twice as many would change nothing.
 
 
@@ -284,72 +260,83 @@ def product_of(m: int, k: int, n: int) -> tuple[int, int]:
 
 
 BT = B * T
-parts = {
-    "residual addition": (BT * d, (4 + 2 + 4) * BT * d),  # the stream is float32, what is added bfloat16
-    "AdamW, fused": (15 * parameter_count(gpt2), 28 * parameter_count(gpt2)),  # reads p, g, m, v; writes p, m, v
-    "LayerNorm": (7 * BT * d, (4 + 4) * BT * d),
-    "GELU": (9 * BT * d_ff, (2 + 2) * BT * d_ff),
+on_tensor_cores = {
     "attention, by formula": attention["by_formula"],
     "attention, fused": attention["fused"],
     "feed-forward, up": product_of(BT, d, d_ff),
     "output layer": product_of(BT, d, V),
 }
-print("On the H100 of the data sheet     FLOPs/byte   arithmetic       memory")
-for name, (flops, count) in parts.items():
-    for_flops, for_bytes = 1e6 * flops / PEAK["bfloat16"], 1e6 * count / BANDWIDTH
-    bound = "memory-bound" if for_bytes > for_flops else "compute-bound"
-    print(f"{name:<33} {flops / count:10.2f} {for_flops:9.1f} µs {for_bytes:9.1f} µs   {bound}")
-    assert (for_bytes > for_flops) == (flops / count < PEAK["bfloat16"] / BANDWIDTH)
+elsewhere = {  # on the units for float32
+    # the residual stream is float32, what is added to it bfloat16
+    "residual addition": (BT * d, (4 + 2 + 4) * BT * d),
+    # AdamW reads p, g, m and v, and writes p, m and v
+    "AdamW, fused": (15 * parameter_count(gpt2), 28 * parameter_count(gpt2)),
+    "LayerNorm": (7 * BT * d, (4 + 4) * BT * d),
+    "GELU": (9 * BT * d_ff, (2 + 2) * BT * d_ff),
+}
+print("H100, by its data sheet  FLOPs/byte   arithmetic       memory")
+points: dict[str, tuple[float, float]] = {}
+for group, kind in ((elsewhere, "float32"), (on_tensor_cores, "bfloat16")):
+    for part, (flops, moved) in group.items():
+        for_flops, for_bytes = 1e6 * flops / PEAK[kind], 1e6 * moved / BANDWIDTH
+        bound = "memory-bound" if for_bytes > for_flops else "compute-bound"
+        print(f"{part:<24} {flops / moved:10.2f} {for_flops:9.1f} µs", end=" ")
+        print(f"{for_bytes:9.1f} µs   {bound}")
+        points[part] = (flops / moved, min(PEAK[kind], flops / moved * BANDWIDTH))
 
 plots.roofline(
-    {"bfloat16": (PEAK["bfloat16"], BANDWIDTH), "float32": (PEAK["float32"], BANDWIDTH)},
-    {name: (flops / count, min(PEAK["bfloat16"], flops / count * BANDWIDTH)) for name, (flops, count) in parts.items()},
+    {kind: (PEAK[kind], BANDWIDTH) for kind in ("bfloat16", "float32")},
+    points,
 )
 
 # %% [markdown]
-# The points stand on the roof itself: that is the most they could reach, not a measurement. The four small things on the left run at a thousandth to a
-# hundredth of the peak, because they use each byte once. The large products stand on the level part. Attention stands left or right,
+# The points stand on the roof itself: that is the most they could reach, not a measurement. The four small things on the left run at a three-thousandth to a
+# hundredth of the peak, because they use each byte once. The large products stand on the level part. Attention stands far to the left, or close to the ridge,
 # depending on how it is written.
 #
-# Why care about LayerNorm and GELU, with so few FLOPs? Because they take time as if they had many: 0.1 µs of arithmetic in a LayerNorm takes 30 µs. Ivanov et al. (2021) found that the movement of data is what limits the training of Transformers on GPUs.
+# Why care about LayerNorm and GELU, with so few FLOPs? Because they take time as if they had many: 1.3 µs of arithmetic in a LayerNorm takes 30 µs. Ivanov et al. (2021) found that the movement of data is what limits the training of Transformers on GPUs.
 #
-# ### Your machine's roof
+# ### Your machine's roof (optional)
 #
 # Measure yours: the level with a large product, the slope with a large copy. Under it we put small products, many at a time, and the parts of a GPT, smaller than GPT-2's.
 
 # %% tags=["nbval-ignore-output"]
-level = {"float32": 2 * n**3 / seconds(lambda: left @ right)}
+best = {"float32": 2 * n**3 / for_product}  # FLOP/s
 if has_bfloat16_units(device):  # without such units a CPU would need minutes
     short_left, short_right = left.bfloat16(), right.bfloat16()
-    level["bfloat16"] = 2 * n**3 / seconds(lambda: short_left @ short_right)
-slope = 2 * x.nbytes / seconds(lambda: z.copy_(x))
-for name, speed in level.items():
-    print(f"{name:<9} {speed / 1e9:8.0f} GFLOP/s, {slope / 1e9:6.1f} GB/s, ridge at {speed / slope:5.1f}")
+    best["bfloat16"] = 2 * n**3 / seconds(lambda: short_left @ short_right)
+copied = 2 * one_list.nbytes / seconds(lambda: sums.copy_(one_list))  # bytes a second
+for kind, speed in best.items():
+    print(f"{kind:<9} {speed / 1e9:8.0f} GFLOP/s, {copied / 1e9:6.1f} GB/s,", end=" ")
+    print(f"ridge at {speed / copied:5.1f}")
 
 times = 1 if device.type == "cpu" else 16  # a GPU wants more to do
 q, k, v = (torch.randn(times, 4, 512, 64, device=device) for _ in range(3))
-tokens, up = torch.randn(512 * times, 256, device=device), torch.randn(256, 1024, device=device)
-output = torch.randn(256, 2048, device=device)
-tiny, small = (torch.randn(times * 2**18 // size**2, size, size, device=device) for size in (4, 32))
+fed = torch.randn(512 * times, 256, device=device)
+up, output = (torch.randn(256, width, device=device) for width in (1024, 2048))
+tiny, small = (
+    torch.randn(times * 2**18 // side**2, side, side, device=device) for side in (4, 32)
+)
 tasks: dict[str, Callable[[], object]] = {
     "products, n = 4": lambda: torch.bmm(tiny, tiny),
     "products, n = 32": lambda: torch.bmm(small, small),
     "attention, by formula": lambda: by_formula(q, k, v),
     "attention, fused": lambda: fused(q, k, v),
-    "feed-forward, up": lambda: tokens @ up,
-    "output layer": lambda: tokens @ output,
+    "feed-forward, up": lambda: fed @ up,
+    "output layer": lambda: fed @ output,
 }
-measured = {"addition": (1 / 12, many / addition)}
-for name, task in tasks.items():
+measured = {"addition": (1 / 12, many / for_addition)}
+for what, task in tasks.items():
     with Traffic() as traffic:
         task()
-    flops, count = total(traffic.kernels)
-    measured[name] = (flops / count, flops / seconds(task))
-plots.roofline({name: (peak, slope) for name, peak in level.items()}, measured)
+    flops, moved = total(traffic.kernels)
+    measured[what] = (flops / moved, flops / seconds(task))
+plots.roofline({kind: (speed, copied) for kind, speed in best.items()}, measured)
 
 # %%
-print("a large product is faster than small ones:", measured["output layer"][1] > 2 * measured["products, n = 4"][1])
-assert measured["output layer"][1] > 2 * measured["products, n = 4"][1]
+faster = measured["output layer"][1] / measured["products, n = 4"][1]
+print("a large product is faster than small ones:", faster > 2)
+assert faster > 2
 
 # %% [markdown]
 # The picture on this page comes from one core of a server's CPU. Its ridge lies far more to the left than the H100's: a CPU starves less. A point above the slope
@@ -358,46 +345,53 @@ assert measured["output layer"][1] > 2 * measured["products, n = 4"][1]
 # %% [markdown]
 # ## The price of a launch
 #
-# That is the third remedy: **fewer kernels**. For each one the CPU must tell the GPU what to do, a **launch**. While the GPU works on large kernels the
+# That is the third remedy: *fewer kernels*. For each one the CPU must tell the GPU what to do, a **launch**. While the GPU works on large kernels the
 # CPU runs ahead and prepares the next. If the kernels are small, the GPU waits for the CPU. What does it cost to carry out the smallest operation?
 
 # %% tags=["nbval-ignore-output"]
-one = torch.zeros(1, device=device)
+a_number = torch.zeros(1, device=device)
 
 
 def a_thousand_times() -> None:
     for _ in range(1000):
-        torch.add(one, one)
+        torch.add(a_number, a_number)
 
 
 launch = seconds(a_thousand_times) / 1000
+meanwhile = 2 * n**3 / for_product * launch
 print(f"adding two numbers takes {1e6 * launch:.1f} millionths of a second;")
-print(f"at its best speed this machine would do {level['float32'] * launch:,.0f} FLOPs meanwhile")
+print(f"in large products this machine would do {meanwhile:,.0f} FLOPs meanwhile")
 
 # %% [markdown]
 # Instead of two numbers it could have dealt with thousands. An optimiser written as a loop is the worst case. Lesson 9's AdamW is a handful of operations for each tensor of parameters. GPT-2 has 148
-# tensors, most of them small. `fused=True` does the whole update of all tensors in one kernel for each group.
+# tensors, most of them small. `fused=True` does the whole update of all tensors in one call, which a GPU's library cuts into a handful of launches.
 
 # %%
-assert launch * level["float32"] > 1000  # FLOPs, for one addition
-as_deep = GPTConfig(vocab_size=128, context_length=16, n_layers=12, n_heads=2, d_model=16)  # as many tensors as GPT-2
+assert meanwhile > 1000  # FLOPs, for one addition
+as_deep = GPTConfig(  # as many tensors as GPT-2
+    vocab_size=128, context_length=16, n_layers=12, n_heads=2, d_model=16
+)
 counts, weights_after = {}, {}
-for kind in ("loop", "fused"):
+for how in ("loop", "fused"):
     torch.manual_seed(0)
-    model = GPT(as_deep)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, foreach=False, fused=kind == "fused")
-    for parameter in model.parameters():
+    thin = GPT(as_deep)
+    optimizer = torch.optim.AdamW(
+        thin.parameters(), lr=1e-3, foreach=False, fused=how == "fused"
+    )
+    for parameter in thin.parameters():
         parameter.grad = torch.sin(parameter.detach() * 1000)  # any numbers
     optimizer.step()
     with Traffic() as traffic:
         optimizer.step()
-    counts[kind] = len(traffic.kernels)
-    weights_after[kind] = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-n_tensors = len(list(model.parameters()))
-print(
-    f"{n_tensors} tensors. Loop: {counts['loop']:,} kernels, {counts['loop'] // n_tensors} a tensor. Fused: {counts['fused']}."
+    counts[how] = len(traffic.kernels)
+    weights_after[how] = nn.utils.parameters_to_vector(thin.parameters()).detach()
+n_tensors = len(list(thin.parameters()))
+print(f"{n_tensors} tensors. Loop: {counts['loop']:,} kernels,", end=" ")
+print(f"{counts['loop'] // n_tensors} a tensor. Fused, in one call: {counts['fused']}.")
+assert n_tensors == 148
+torch.testing.assert_close(
+    weights_after["loop"], weights_after["fused"], rtol=0, atol=1e-6
 )
-assert torch.allclose(weights_after["loop"], weights_after["fused"], atol=1e-6) and n_tensors == 148
 
 # %% [markdown]
 # The weights come out the same. `torch.compile` goes further: it reads the Python code of a model once, and writes new kernels in which everything that works number by number
@@ -421,18 +415,26 @@ palm = 238_300 * palm_per_token / (6144 * 275e12)
 print(f"PaLM: {palm_per_token / 1e12:.3f} TFLOP for each token, MFU {palm:.1%}")
 
 # %% [markdown]
-# The paper reports 46.2%. It also reports 57.8% **hardware** FLOPs utilisation, for the same run. The hardware did more than the model needs: to save memory, some activations were
+# The paper reports 46.2%. It also reports 57.8% *hardware* FLOPs utilisation, for the same run. The hardware did more than the model needs: to save memory, some activations were
 # computed a second time in the backward pass. MFU gives no credit for that. A user wants tokens, not FLOPs.
 #
-# ### Exercise 2 · MFU (★☆☆, 10 min)
+# ### Exercise 2 · MFU (★☆☆, 5 min)
 #
 # `flops_per_token(config, T)` gives the FLOPs of our models. What is the MFU of a run that trains `config` on sequences of T tokens, on `devices` devices of this peak?
 # Mind what is fed: `steps` steps with `batch_size` sequences each (the global batch of all devices), in `seconds`.
 
 
 # %% tags=["exercise"]
-def mfu(config: GPTConfig, T: int, batch_size: int, steps: int, seconds: float, devices: int, peak: float) -> float:
-    """From 0 to 1."""
+def mfu(
+    config: GPTConfig,
+    T: int,
+    batch_size: int,
+    steps: int,
+    seconds: float,
+    devices: int,
+    peak: float,
+) -> float:
+    """A share: 0.5 is half of the peak."""
     ### BEGIN SOLUTION
     tokens = steps * batch_size * T
     return tokens * flops_per_token(config, T) / (seconds * devices * peak)
@@ -443,6 +445,8 @@ def mfu(config: GPTConfig, T: int, batch_size: int, steps: int, seconds: float, 
 check.mfu(mfu)
 
 # %% [markdown]
+# ### How an MFU can shine (optional)
+#
 # <div class="alert alert-warning">
 # <b>You may have read</b> that an H100 does 1,979 TFLOP/s in bfloat16. So says the large figure on the data sheet, with a footnote: «with sparsity». It holds for matrices in which,
 # of every four neighbouring weights, two are zero (Mishra et al. 2021); the units then skip half of the work. Weights in training are dense. Whoever divides by 1,979 halves every
@@ -450,17 +454,19 @@ check.mfu(mfu)
 # </div>
 
 # %%
-storyteller, _ = load_model("storyteller")
-fours = torch.cat(
-    [module.weight.detach().view(-1, 4) for module in storyteller.modules() if isinstance(module, nn.Linear)]
-)  # (groups, 4)
-print("groups of four weights with two zeros in our trained model:", int(((fours == 0).sum(dim=1) >= 2).sum()))
-print(f"MFU of a run that never waits, over the sparse peak: {PEAK['bfloat16'] / SHEET['bfloat16']:.0%}")
-assert ((fours == 0).sum(dim=1) < 2).all()
+storyteller = load_model("storyteller")[0]
+linears = [part for part in storyteller.modules() if isinstance(part, nn.Linear)]
+fours = torch.cat([linear.weight.detach().view(-1, 4) for linear in linears])
+two_zeros = (fours == 0).sum(dim=1) >= 2  # (groups,)
+print("groups of four weights with two zeros in our model:", int(two_zeros.sum()))
+dense = PEAK["bfloat16"] / SHEET["bfloat16"]
+print(f"MFU of a run that never waits, over the sparse peak: {dense:.0%}")
+assert not two_zeros.any()
 
 # %% [markdown]
 # There are other ways to shine. Count parameters that multiply nothing, such as GPT-2's table of positions. Count padded tokens. Pick another formula: by «6 times all parameters» or with
-# half of attention, because of the mask, the same run gets another number. An MFU without its formula and its peak says little. And it speaks of speed alone: a fast step in a format that
+# half of attention, because of the mask, the same run gets another number. And the formula above can pass 100% without any trick, as we will see: it counts masked scores, which a fused
+# kernel skips. An MFU without its formula and its peak says little. And it speaks of speed alone: a fast step in a format that
 # ruins the training has a fine MFU.
 #
 # <div class="alert alert-warning">
@@ -469,22 +475,23 @@ assert ((fours == 0).sum(dim=1) < 2).all()
 # </div>
 
 # %% tags=["nbval-ignore-output"]
-two: dict[str, tuple[Callable[[], object], int]] = {
-    "addition": (lambda: torch.add(x, y, out=z), many),
+jobs: dict[str, tuple[Callable[[], object], int]] = {
+    "addition": (lambda: torch.add(one_list, other_list, out=sums), many),
     "product": (lambda: left @ right, 2 * n**3),
 }
-for name, (task, flops) in two.items():
+for what, (job, flops) in jobs.items():
     busy, share = 0.0, 0.0
-    for _ in range(60):
+    for _ in range(300):
         wall, own = time.perf_counter(), time.process_time()
-        task()
+        job()
         synchronize(device)
         wall, own = time.perf_counter() - wall, time.process_time() - own
-        busy, share = max(busy, min(1.0, own / wall)), max(share, min(1.0, flops / wall / level["float32"]))
-    print(f"{name:<9} busy {busy:.0%} of the time, at {share:.1%} of the best speed seen here")
+        busy = max(busy, min(1.0, own / wall))
+        share = max(share, min(1.0, flops / wall / (2 * n**3 / for_product)))
+    print(f"{what:<9} busy {busy:.0%} of the time, at {share:.1%} of the best speed")
 
 # %%
-assert many / addition < level["float32"] / 4  # «busy», and at less than a quarter of the speed
+assert times_as_long > 4  # «busy», and at less than a quarter of the speed
 
 # %% [markdown]
 # ## Shorter numbers
@@ -493,21 +500,26 @@ assert many / addition < level["float32"] / 4  # «busy», and at less than a qu
 # an **exponent** that says between which powers of 2 it lies, and a **fraction** that says where between them.
 
 # %%
-FORMATS = {"float32": (torch.float32, 8), "float16": (torch.float16, 5), "bfloat16": (torch.bfloat16, 8)}
+FORMATS = {  # how torch calls it, and bits of exponent
+    "float32": (torch.float32, 8),
+    "float16": (torch.float16, 5),
+    "bfloat16": (torch.bfloat16, 8),
+}
 
 
-def bits(number: float, name: str) -> str:
+def bits(number: float, kind: str) -> str:
     """The number in this format: sign, exponent, fraction."""
-    dtype, exponent = FORMATS[name]
-    size = torch.tensor(0.0, dtype=dtype).element_size()
-    whole = torch.tensor(number, dtype=dtype).view(torch.int32 if size == 4 else torch.int16).item() % 2 ** (8 * size)
-    row = f"{whole:0{8 * size}b}"
+    dtype, exponent = FORMATS[kind]
+    stored = torch.tensor(number, dtype=dtype)
+    width = 8 * stored.element_size()
+    as_integer = stored.view(torch.int32 if width == 32 else torch.int16).item()
+    row = f"{as_integer % 2**width:0{width}b}"
     return f"{row[0]} {row[1 : 1 + exponent]} {row[1 + exponent :]}"
 
 
 for number in (1.0, 1.5, 1 + 1e-3):
-    for name in FORMATS:
-        print(f"{number:<6} {name:<9} {bits(number, name)}")
+    for kind in FORMATS:
+        print(f"{number:<6} {kind:<9} {bits(number, kind)}")
     print()
 
 # %% [markdown]
@@ -516,9 +528,10 @@ for number in (1.0, 1.5, 1 + 1e-3):
 
 # %%
 print("           next after 1   largest      smallest above 0")
-for name, (dtype, _) in FORMATS.items():
+for kind, (dtype, _) in FORMATS.items():
     info = torch.finfo(dtype)
-    print(f"{name:<9}  1 + {info.eps:.2e}   {info.max:.2e}     {info.smallest_normal * info.eps:.1e}")
+    smallest = info.smallest_normal * info.eps
+    print(f"{kind:<9}  1 + {info.eps:.2e}   {info.max:.2e}     {smallest:.1e}")
 
 # %% [markdown]
 # What becomes of $1 + 10^{-3}$ and of $10^{-8}$? Work it out before you run the cell. In bfloat16 the numbers next to 1 are 1 and 1 + 2⁻⁷ = 1.0078; 1.001 is nearer to 1. In float16 the step is
@@ -526,8 +539,11 @@ for name, (dtype, _) in FORMATS.items():
 
 # %%
 for number in (1 + 1e-3, 1e-8, 70_000.0):
-    shown = {name: torch.tensor(number, dtype=dtype).item() for name, (dtype, _) in FORMATS.items()}
-    print(f"{number:<8g}", {name: float(f"{value:.6g}") for name, value in shown.items()})
+    shown = {
+        kind: float(f"{torch.tensor(number, dtype=dtype).item():.6g}")
+        for kind, (dtype, _) in FORMATS.items()
+    }
+    print(f"{number:<8g}", shown)
 assert torch.tensor(1 + 1e-3).bfloat16() == 1
 assert torch.tensor(1e-8).half() == 0 and torch.tensor(70_000.0).half() == math.inf
 
@@ -559,12 +575,12 @@ check.to_bfloat16(to_bfloat16)
 # **1. Small updates vanish** (their section 3.1). A weight near 1 gets a thousand updates of 0.001 each. How far does it get?
 
 # %%
-for name, (dtype, _) in FORMATS.items():
+for kind, (dtype, _) in FORMATS.items():
     weight = torch.tensor(1.0, dtype=dtype)
     for _ in range(1000):
         weight += torch.tensor(1e-3, dtype=dtype)
-    print(f"{name:<9} {weight.item():.2f}")
-    assert name != "bfloat16" or weight == 1
+    print(f"{kind:<9} {weight.item():.2f}")
+    assert kind != "bfloat16" or weight == 1
 
 # %% [markdown]
 # In bfloat16 the weight does not move at all: 1.001 is 1. The cure: **master weights** in float32. The optimiser works on those, and the products use a rounded copy.
@@ -576,19 +592,22 @@ so_far = torch.tensor(0.0, dtype=torch.bfloat16)
 for _ in range(4096):
     so_far += 1
 ones = torch.ones(4096, dtype=torch.bfloat16)
-print("added in bfloat16:", so_far.item(), "  as a product of bfloat16 vectors:", (ones @ ones).item())
+print("added in bfloat16:", so_far.item())
+print("as a product of bfloat16 vectors:", (ones @ ones).item())
 assert so_far == 256 and ones @ ones == 4096
 
 # %% [markdown]
-# It gets stuck at 256, because 257 needs nine bits. Yet the product is right: the units multiply short numbers and **add in float32**. What adds up many numbers and is no
+# It gets stuck at 256, because 257 needs nine bits. Yet the product is right: the units multiply short numbers and *add in float32*. What adds up many numbers and is no
 # product, such as LayerNorm and the loss, stays in float32 altogether.
 #
 # Master weights in float32, products in 16 bits, sums in float32: that is **mixed precision**. In PyTorch a context called autocast sees to it. This is the package's own wrapper:
 
 
 # %% tags=["package:minigpt.runtime.autocast"]
-def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[None]:
-    """Mixed precision (Micikevicius et al. 2018): weights stay in float32, matrix products run in `precision`."""
+def autocast(
+    device: torch.device, precision: Precision
+) -> contextlib.AbstractContextManager[None]:
+    """Mixed precision (Micikevicius et al. 2018): products run in `precision`."""
     if precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=getattr(torch, precision))
@@ -596,55 +615,72 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
 
 # %%
 cpu = torch.device("cpu")
-layer, activations = nn.Linear(64, 8), torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+layer = nn.Linear(64, 8)
+activations = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
 with autocast(cpu, "bfloat16"):
     automatic = layer(activations)
-rounded = [tensor.bfloat16().float() for tensor in (activations, layer.weight, layer.bias)]
-by_hand = (rounded[0] @ rounded[1].T + rounded[2]).bfloat16()  # added up in float32, then rounded again
+rounded = [
+    tensor.bfloat16().float() for tensor in (activations, layer.weight, layer.bias)
+]
+by_hand = (
+    rounded[0] @ rounded[1].T + rounded[2]
+).bfloat16()  # added up in float32, then rounded again
 automatic.float().sum().backward()
 assert layer.weight.grad is not None
-print(f"weight {layer.weight.dtype}, result {automatic.dtype}, gradient of the weight {layer.weight.grad.dtype}")
-torch.testing.assert_close(automatic, by_hand, rtol=2**-7, atol=1e-3)  # within the last bit
-assert (layer.weight.dtype, automatic.dtype, layer.weight.grad.dtype) == (torch.float32, torch.bfloat16, torch.float32)
+of_weight = layer.weight.grad
+print(f"weight {layer.weight.dtype}, its gradient {of_weight.dtype},", end=" ")
+print(f"result {automatic.dtype}")
+# the last bits may differ: processors round in their own order
+torch.testing.assert_close(automatic, by_hand, rtol=2**-5, atol=4e-3)
+assert layer.weight.dtype == of_weight.dtype == torch.float32
+assert automatic.dtype == torch.bfloat16
 
 # %% [markdown]
 # **3. Small gradients vanish** (section 3.2). The loss is a mean over all tokens of the batch, so each token's share of the gradient is tiny. Here 64 tokens of a batch of 524,288 (512 texts of
-# 1,024: so GPT-2 was trained, Radford et al. 2019, section 2.3) go through a small GPT, forward and backward. We look at the gradient where it starts, at the logits, and where it ends, at the parameters.
+# 1,024: so GPT-2 was trained, Radford et al. 2019, section 2.3) go through a small GPT, forward and backward. We look at the gradient where it starts, at the logits, and where it ends, at the parameters, compared with that of float32.
 
 # %%
 tokens_in_batch = 512 * 1024
 torch.manual_seed(0)
-small_gpt = GPT(GPTConfig(vocab_size=256, context_length=32, n_layers=2, n_heads=2, d_model=32))
-text = torch.randint(256, (2, 33), generator=torch.Generator().manual_seed(0))
-inputs, targets = text[:, :-1], text[:, 1:]
+small_gpt = GPT(
+    GPTConfig(vocab_size=256, context_length=32, n_layers=2, n_heads=2, d_model=32)
+)
+two_texts = torch.randint(256, (2, 33), generator=torch.Generator().manual_seed(0))
+inputs, targets = two_texts[:, :-1], two_texts[:, 1:]
 
 
 def gradients(precision: Precision, scale: float) -> tuple[Tensor, Tensor]:
-    """Of the logits, and of all parameters; the loss is multiplied by `scale`, the parameters' gradient divided by it."""
+    """Of the logits; and of all parameters, with the scale of the loss undone."""
     small_gpt.zero_grad()
     with autocast(cpu, precision):
         logits = small_gpt(inputs)
     logits.retain_grad()
     (scale * next_token_loss(logits, targets, tokens_in_batch)).backward()
     assert logits.grad is not None
-    of_parameters = torch.cat([p.grad.flatten() for p in small_gpt.parameters() if p.grad is not None])
-    return logits.grad, of_parameters.double() / scale
+    grads = [p.grad.flatten() for p in small_gpt.parameters() if p.grad is not None]
+    return logits.grad, torch.cat(grads).double() / scale
 
 
-_, exact = gradients("float32", 1)
+exact = gradients("float32", 1)[1]
 error: dict[tuple[Precision, float], float] = {}
-trials: list[tuple[Precision, float]] = [("float16", 1.0), ("float16", 2.0**16), ("bfloat16", 1.0)]
-print("                        zeros at the logits   zeros at the parameters   error of the gradient")
+trials: list[tuple[Precision, float]] = [
+    ("float16", 1.0), ("float16", 2.0**16), ("bfloat16", 1.0)
+]  # fmt: skip
+print("                        zeros at the logits   error of the gradient below")
 for precision, scale in trials:
     of_logits, of_parameters = gradients(precision, scale)
-    error[precision, scale] = float((of_parameters - exact).norm() / exact.norm())
-    zeros = [(gradient == 0).double().mean().item() for gradient in (of_logits, of_parameters)]
-    print(f"{precision:<9} scale {scale:<6g} {zeros[0]:20.1%} {zeros[1]:25.0%} {error[precision, scale]:23.1g}")
-    assert (zeros[0] > 0.99) == ((precision, scale) == ("float16", 1.0))
+    wrong = float((of_parameters - exact).norm() / exact.norm())
+    zeros = (of_logits == 0).double().mean().item()
+    # measured 0.0005, 0.003 and 0.5; on other processors up to three times as much
+    bound = min(limit for limit in (0.002, 0.02, 1, math.inf) if wrong < limit)
+    print(f"{precision:<9} scale {scale:<6g} {zeros:20.1%} {bound:29g}")
+    assert (zeros > 0.99) == ((precision, scale) == ("float16", 1.0))
+    error[precision, scale] = wrong
+assert 0.3 < error["float16", 1.0] < 0.8
 
 # %% [markdown]
 # In float16 all gradients at the logits vanish except one in 256: that of the token that came. The rest of the backward pass builds on these zeros, and in the
-# end the error is half as long as the gradient itself.
+# end the error is about half as long as the gradient itself.
 #
 # The cure costs nothing: multiply the **loss** by 2¹⁶ before the backward pass. By the chain rule every gradient grows by the same factor, out of the reach of the zeros. Divide by it before the optimiser looks. In
 # bfloat16 the exponents are those of float32, and nothing needs to be scaled.
@@ -657,9 +693,10 @@ for precision, scale in trials:
 
 # %%
 coarser = error["bfloat16", 1.0] / error["float16", 2.0**16]
-print("bfloat16 is coarser than scaled float16:", 3 < coarser < 20)
-print("but far better than float16 without scale:", error["float16", 1.0] > 50 * error["bfloat16", 1.0])
-assert 3 < coarser < 20 and error["float16", 1.0] > 50 * error["bfloat16", 1.0]
+better = error["float16", 1.0] / error["bfloat16", 1.0]
+print("bfloat16 is coarser than scaled float16:", coarser > 2)
+print("but far better than float16 without scale:", better > 10)
+assert coarser > 2 and better > 10
 
 # %% [markdown]
 # ### Exercise 4 · the loss scale (★★☆, 10 min)
@@ -683,21 +720,27 @@ def next_scale(scale: float, good_steps: int, finite: bool) -> tuple[float, int]
 check.next_scale(next_scale)
 
 # %% [markdown]
-# The package's trainer follows it. Start it with too large a scale, and it works its way down (`updated` says whether the step changed the model):
+# ### In the trainer (optional)
+#
+# The package's trainer follows it. Start it with too large a scale, and it works its way down, which the cell asserts step by step:
 
 # %%
 tokenizer = storyteller_tokenizer()
-shape = GPTConfig(vocab_size=tokenizer.vocab_size, context_length=192, n_layers=1, n_heads=2, d_model=16)
-recipe = TrainConfig(max_steps=8, batch_size=1, precision="float16", threads=1)
+shape = GPTConfig(
+    tokenizer.vocab_size, context_length=192, n_layers=1, n_heads=2, d_model=16
+)
+recipe = TrainConfig(max_steps=10, batch_size=1, precision="float16", threads=1)
 trainer = Trainer(shape, recipe, StoryData(tokenizer, context_length=192, held_out=1))
-trainer.loss_scale = 2.0**20
-story: list[tuple[float, bool]] = []
-for _ in range(6):
-    scale = trainer.loss_scale
-    story.append((scale, trainer.train_step().updated))
-    print(f"scale 2^{math.log2(scale):.0f}  updated: {story[-1][1]}")
-assert not story[0][1] and story[-1][1]
-assert all(after == (before if updated else before / 2) for (before, updated), (after, _) in itertools.pairwise(story))
+trainer.stepper.loss_scale = 2.0**24
+scales, updates = [], []
+for _ in range(10):
+    scales.append(trainer.stepper.loss_scale)
+    updates.append(trainer.train_step().updated)
+for before, updated, after in zip(scales, updates, scales[1:], strict=False):
+    assert after == (before if updated else before / 2)
+print("the first step changed the model:", updates[0])
+print("a later step did, with a smaller scale:", any(updates))
+assert any(updates) and not updates[0]
 
 # %% [markdown]
 # A few steps are lost, and no weight is spoiled. (PyTorch has the same rule in `torch.amp.GradScaler`.) On a GPU with units for bfloat16 the trainer takes bfloat16, and all this sleeps.
@@ -714,56 +757,45 @@ assert all(after == (before if updated else before / 2) for (before, updated), (
 # loss begins to send back gradients: beside the table of $B \times T \times V$ numbers that was kept, one comes into softmax's backward and one goes out.
 #
 # In mixed precision the inputs of the products are kept with 2 bytes: $14 d$ of the $16 d$ in each block (the other $2d$ are the inputs of the LayerNorms, float32), and a rounded copy of each matrix as well.
+#
+# What can you do when it does not fit? Take fewer sequences at a time, a **micro-batch**, and add up the gradients of several (`--accumulate`; lesson 10's trainer gets the same gradient). From the second micro-batch on, the
+# gradient of the first lies there as well: 4 bytes a parameter more.
 
 
 # %%
-def predicted(config: GPTConfig, B: int, T: int, precision: Precision) -> dict[str, int]:
+def predicted(
+    config: GPTConfig, B: int, T: int, precision: Precision, micro_batches: int = 1
+) -> dict[str, int]:
     """Bytes at the start of the backward pass; fused attention, d_ff = 4 d_model."""
     d, h, L, V = config.d_model, config.n_heads, config.n_layers, config.vocab_size
-    short = 4 if precision == "float32" else 2
+    P, short = parameter_count(config), 4 if precision == "float32" else 2
+    per_block = 14 * d * short + (2 * d + 4 + h) * 4
     return {
-        "weights": 4 * parameter_count(config),
-        "AdamW's means": 8 * parameter_count(config),
-        "rounded copies": 0 if precision == "float32" else 2 * (12 * L * d * d + V * d),
-        "activations": B * T * (L * (14 * d * short + (2 * d + 4 + h) * 4) + d * short + (d + 2) * 4),
-        "loss": 3 * 4 * B * T * V,  # kept, coming in, going out: in float32, whatever the products run in
+        "weights": 4 * P,
+        "AdamW's means": 8 * P,
+        "gradients": 4 * P if micro_batches > 1 else 0,
+        "rounded copies": 0 if short == 4 else 2 * (12 * L * d * d + V * d),
+        "activations": B * T * (L * per_block + d * short + (d + 2) * 4),
+        # kept, coming in, going out: in float32, whatever the products run in
+        "loss": 3 * 4 * B * T * V,
     }
 
 
 TWO: tuple[Precision, ...] = ("float32", "bfloat16")
 for precision in TWO:
     ledger = predicted(gpt2, B, T, precision)
-    print(f"GPT-2, {B} × {T:,} tokens, {precision}: {sum(ledger.values()) / 1e9:.1f} GB")
-    print("   ", ", ".join(f"{name} {count / 1e9:.2f}" for name, count in ledger.items()))
+    print(f"{B} × {T:,} tokens, {precision}: {sum(ledger.values()) / 1e9:.1f} GB")
+    for what, size in ledger.items():
+        print(f"    {what:<14} {size / 1e9:5.2f}")
 
 # %% [markdown]
-# Is it true? We need an allocator to compare with. A GPU has one; for the CPU we write one that watches. It adds up the memory of each tensor when it first appears, and takes it off when the memory is freed.
+# ### Is it true?
+#
+# We need an allocator to compare with. A GPU has one; for the CPU the course has one that watches. It adds up the memory of each tensor when it first appears, and takes it off when the memory is freed
+# (`Memory`, beside `Traffic`).
 
 
 # %%
-class Memory(TorchDispatchMode):
-    """Follows the bytes that tensors hold, after every operation."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.held, self.known, self.history = 0, set[int](), list[int]()
-
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = operation(*args, **(kwargs or {}))
-        for tensor in tensors(result):
-            memory = tensor.untyped_storage()  # several tensors may share one
-            if memory._cdata not in self.known:
-                self.known.add(memory._cdata)
-                self.held += memory.nbytes()
-                weakref.finalize(memory, self.freed, memory._cdata, memory.nbytes())
-        self.history.append(self.held)
-        return result
-
-    def freed(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.held -= size
-
-
 class Step(NamedTuple):
     """The books of one step of training."""
 
@@ -779,13 +811,22 @@ class Settings(NamedTuple):
     fused_adamw: bool
 
 
-def watch_a_step(config: GPTConfig, B: int, T: int, settings: Settings, pretend: bool) -> Step:
-    """One step, forward, backward, AdamW; if we pretend, nothing is computed."""
+def watch_a_step(
+    config: GPTConfig,
+    B: int,
+    T: int,
+    settings: Settings,
+    micro_batches: int = 1,
+    pretend: bool = True,
+) -> Step:
+    """Forward, backward and AdamW; if we pretend, nothing is computed."""
     with FakeTensorMode() if pretend else contextlib.nullcontext(), Memory() as memory:
         model = GPT(config)
         for block in model.blocks:
-            block.attention.fused_attention = settings.attend  # type: ignore[union-attr]
-        optimizer = torch.optim.AdamW(model.parameters(), foreach=False, fused=settings.fused_adamw)
+            setattr(block.attention, "fused_attention", settings.attend)  # noqa: B010
+        optimizer = torch.optim.AdamW(
+            model.parameters(), foreach=False, fused=settings.fused_adamw
+        )
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
         optimizer.step()  # the first step makes AdamW's means
@@ -793,28 +834,21 @@ def watch_a_step(config: GPTConfig, B: int, T: int, settings: Settings, pretend:
         ids = torch.zeros(B, T, dtype=torch.long)
         memory.history.clear()
         with Traffic() as traffic:
-            with autocast(cpu, settings.precision):
-                logits = model(ids)
-            loss = next_token_loss(logits, ids, ids.numel())
-            del logits
-            loss.backward()
+            for _ in range(micro_batches):
+                with autocast(cpu, settings.precision):
+                    logits = model(ids)
+                loss = next_token_loss(logits, ids, micro_batches * ids.numel())
+                del (
+                    logits
+                )  # or this table would live on while the loss makes three more
+                loss.backward()
             optimizer.step()
             optimizer.zero_grad()
     return Step(traffic.kernels, memory.history)
 
 
-trial = GPTConfig(vocab_size=2048, context_length=128, n_layers=3, n_heads=4, d_model=64)
-for precision in TWO:
-    real, pretended = (
-        watch_a_step(trial, 4, 128, Settings(precision, fused, True), pretend) for pretend in (False, True)
-    )
-    guess, peak = sum(predicted(trial, 4, 128, precision).values()), max(real.history)
-    print(f"{precision:<9} predicted {guess:,} bytes, real peak {peak:,}, pretended {max(pretended.history):,}")
-    assert max(real.history) == max(pretended.history) and real.kernels == pretended.kernels
-    assert abs(guess / peak - 1) < 1e-3
-
 # %% [markdown]
-# The prediction is right to a thousandth, and a pretended step has the very same books as a real one. So now GPT-2, whole, pretended on your laptop: three steps, as they stand on three rungs of our ladder.
+# So GPT-2, whole, pretended on your laptop: three steps, as they stand on three rungs of our ladder.
 
 # %%
 rungs = {
@@ -822,34 +856,66 @@ rungs = {
     "bfloat16 autocast": Settings("bfloat16", by_formula, False),
     "fused attention": Settings("bfloat16", fused, False),
 }
-steps = {name: watch_a_step(gpt2, B, T, settings, pretend=True) for name, settings in rungs.items()}
-for name, step in steps.items():
-    print(f"{name:<18} peak {max(step.history) / 1e9:5.1f} GB, at the end {step.history[-1] / 1e9:.2f} GB")
-peak = max(steps["fused attention"].history)
-assert abs(sum(predicted(gpt2, B, T, "bfloat16").values()) / peak - 1) < 1e-3
-
-
-def thinned(history: list[int], windows: int = 120) -> tuple[Sequence[float], Sequence[float]]:
-    """How far the step has come, and the most GB held in each of so many windows."""
-    edges = [len(history) * i // windows for i in range(windows + 1)]
-    most = [max(history[start:end]) / 1e9 for start, end in itertools.pairwise(edges)]
-    return [(i + 0.5) / windows for i in range(windows)], [round(gigabytes, 2) for gigabytes in most]
-
-
-lines = {name: thinned(step.history) for name, step in steps.items()}
-plots.curves(lines, "part of the step's operations", "GB held", markers=False)
+steps = {rung: watch_a_step(gpt2, B, T, how) for rung, how in rungs.items()}
+for rung, step in steps.items():
+    most, last = max(step.history) / 1e9, step.history[-1] / 1e9
+    print(f"{rung:<18} peak {most:5.1f} GB, at the end {last:.2f} GB")
+guess = sum(predicted(gpt2, B, T, "bfloat16").values())
+assert abs(guess / max(steps["fused attention"].history) - 1) < 1e-3
 
 # %% [markdown]
-# The line climbs through the forward pass, peaks where the loss turns round, and falls while the backward pass uses up what was kept. With fused attention, most of the peak is the loss: three tables of 16,384 × 50,257 numbers. The long
+# The prediction for the last of them is right to a thousandth, the cell asserts. Most of that peak is the loss: three tables of 16,384 × 50,257 numbers. When a step does not fit, do not shrink the micro-batch more than you must: the products get small, and slide down the slope. Another way is to compute some activations twice, as PaLM did.
+#
+# ### How memory rises and falls (optional)
+#
+# How much is held at each moment of the three steps?
+
+
+# %%
+def thinned(history: list[int]) -> tuple[Sequence[float], Sequence[float]]:
+    """How far the step has come, and the most GB held, in each of 120 windows."""
+    edges = [len(history) * i // 120 for i in range(121)]
+    most = [max(history[start:end]) / 1e9 for start, end in itertools.pairwise(edges)]
+    return [(i + 0.5) / 120 for i in range(120)], [round(held, 2) for held in most]
+
+
+plots.curves(
+    {rung: thinned(step.history) for rung, step in steps.items()},
+    "part of the step's operations",
+    "GB held",
+    markers=False,
+)
+
+# %% [markdown]
+# The line climbs through the forward pass, peaks where the loss turns round, and falls while the backward pass uses up what was kept. The long
 # flat end of all three is the optimiser's loop: more than a thousand small operations that hold nothing new.
 #
-# What can you do when it does not fit? Take fewer sequences at a time and add up the gradients of several **micro-batches** (`--accumulate`; lesson 10's trainer gets the same gradient). Or compute some activations twice, as PaLM did.
-# Do not shrink the micro-batch more than you must: the products get small, and slide down the slope.
+# ### Real and pretended (optional)
 #
-# If you have a GPU, its own allocator is asked here:
+# Does a pretended step hold what a real one holds? A small GPT can do both, also with two micro-batches.
+
+# %%
+trial = GPTConfig(
+    vocab_size=2048, context_length=128, n_layers=3, n_heads=4, d_model=64
+)
+for precision in TWO:
+    settings = Settings(precision, fused, True)
+    for count in (1, 2):
+        real = watch_a_step(trial, 4, 128, settings, count, pretend=False)
+        pretended = watch_a_step(trial, 4, 128, settings, count)
+        guess = sum(predicted(trial, 4, 128, precision, count).values())
+        peak = max(real.history)
+        print(f"{precision:<9} micro-batches {count}:", end=" ")
+        print(f"predicted {guess:,} bytes, peak {peak:,}")
+        assert peak == max(pretended.history) and real.kernels == pretended.kernels
+        assert abs(guess / peak - 1) < 1e-3
+
+# %% [markdown]
+# A GPU's allocator rounds sizes up, and the libraries take some work space; a compiled step may hold less than an uncompiled one. If you have a GPU, its own allocator is asked here how far our bookkeeping goes:
 
 # %% tags=["nbval-ignore-output"]
 if device.type == "cuda":
+    held_before = torch.cuda.memory_allocated()  # by earlier cells
     on_gpu = GPT(gpt2).to(device)
     optimizer = torch.optim.AdamW(on_gpu.parameters(), fused=True)
     ids = torch.zeros(4, T, dtype=torch.long, device=device)
@@ -863,8 +929,8 @@ if device.type == "cuda":
         optimizer.step()
         optimizer.zero_grad()
     guess = sum(predicted(gpt2, 4, T, "bfloat16").values())
-    allocated = torch.cuda.max_memory_allocated()
-    print(f"predicted {guess / 1e9:.2f} GB, allocated {allocated / 1e9:.2f} GB, the libraries' work space included")
+    allocated = torch.cuda.max_memory_allocated() - held_before
+    print(f"predicted {guess / 1e9:.2f} GB, allocated {allocated / 1e9:.2f} GB")
     del on_gpu, optimizer, loss
 else:
     print("no GPU here")
@@ -879,144 +945,132 @@ else:
 # | 0 | naive float32 | attention by formula, AdamW as a loop, every operation a kernel; products on the ordinary units |
 # | 1 | TF32 | products of float32 numbers go to the matrix units, which round the inputs to 10 bits of fraction; bytes stay |
 # | 2 | bfloat16 autocast | matrix units at twice that speed; the inputs of products have half the bytes |
-# | 3 | fused attention | the $T \times T$ tables never leave the chip: fewer bytes, fewer kernels, less memory |
-# | 4 | fused AdamW | over a thousand launches become two, one for each group of parameters |
-# | 5 | `torch.compile` | element-by-element operations ride along with their neighbours: fewer kernels, fewer bytes |
-# | 6 | padded vocabulary | 50,257 → 50,304: no more work that counts, but a shape that the fast kernels like |
+# | 3 | fused attention | the $T \times T$ tables never leave the chip, and what the mask hides is not computed: fewer bytes, fewer FLOPs, fewer kernels, less memory |
+# | 4 | fused AdamW | over a thousand launches become a handful |
+# | 5 | padded vocabulary | 50,257 → 50,304: no more work that counts, but a shape that the fast kernels like |
+# | 6 | `torch.compile` | element-by-element operations ride along with their neighbours: fewer kernels, fewer bytes |
 # | 7 | twice the micro-batch | larger products; the price of launches and of the optimiser is shared by more tokens |
 #
-# The last but one looks like a joke. Why would *more* columns be faster? The matrix units work on tiles, and the chip fetches 16 bytes at a time, from places that are multiples of 16 bytes.
+# Rung 5 looks like a joke. Why would *more* columns be faster? The matrix units work on tiles. And a thread of the chip fetches at most 16 bytes with one instruction, which must begin at a multiple of 16 bytes.
 
 # %%
 for columns in (50_257, 50_304):
-    print(f"{columns:,} columns = 64 · {columns / 64:g}; a row has {2 * columns:,} bytes = 16 · {2 * columns / 16:g}")
+    in_line = sum(row * 2 * columns % 16 == 0 for row in range(8))
+    print(f"{columns:,} columns = 64 · {columns / 64:g}:", end=" ")
+    print(f"of 8 rows {in_line} begin at a multiple of 16 bytes")
 
 # %% [markdown]
-# With 50,257 columns every row but the first begins askew, and a library has to fall back on slower kernels or on padding of its own. The 47 extra tokens never occur; the model learns to give them nothing.
+# With 50,257 columns seven rows of eight begin askew, and a library has to fall back on slower kernels or on padding of its own. The 47 extra tokens never occur; the model learns to give them nothing.
+# (The padding stands before `torch.compile`, because that tries to pad such a product by itself and keeps what is faster: after it, the rung might show nothing.)
 #
 # ### What the books say
 #
-# For the rungs that consist of plain operations we can go through the books kernel by kernel. On the data sheet's H100 a kernel takes at least the time of its FLOPs or of its bytes, whichever is longer. Add them up: that is what the **roofline predicts**. It knows
+# For the rungs that consist of plain operations we can go through the books kernel by kernel. By the data sheet, a kernel takes at least the time of its FLOPs or of its bytes, whichever is longer. Add them up: that is what the *roofline predicts*. It knows
 # nothing of launches, caches and real kernels (and on a GPU, autocast computes softmax in float32, which moves more on rung 2). It is a prediction, not a measurement, and it is there to be compared with one.
 
 
 # %%
-def roofline_seconds(kernels: list[Kernel], peak: float) -> float:
-    return sum(max(kernel.flops / peak, kernel.bytes / BANDWIDTH) for kernel in kernels)
+def roofline_seconds(kernels: list[Kernel], peak: float, bandwidth: float) -> float:
+    return sum(max(kernel.flops / peak, kernel.bytes / bandwidth) for kernel in kernels)
 
 
-steps["fused AdamW"] = watch_a_step(gpt2, B, T, Settings("bfloat16", fused, True), pretend=True)
-predictions: dict[str, float] = {}
-print("                     kernels   GB moved   peak GB   roofline: ms   tokens/s     MFU")
-for rung, books, kind in (
-    ("naive float32", "naive float32", "float32"), ("TF32", "naive float32", "TF32"),
-    ("bfloat16 autocast", "bfloat16 autocast", "bfloat16"), ("fused attention", "fused attention", "bfloat16"),
-    ("fused AdamW", "fused AdamW", "bfloat16"),
-):  # fmt: skip
-    step = steps[books]
-    needed = roofline_seconds(step.kernels, PEAK[kind])
-    predictions[rung] = B * T / needed
-    utilisation = predictions[rung] * flops_per_token(gpt2, T) / PEAK["bfloat16"]  # one yardstick for all rungs
-    print(
-        f"{rung:<18} {len(step.kernels):9,} {total(step.kernels)[1] / 1e9:10.1f} "
-        f"{max(step.history) / 1e9:9.1f} {1000 * needed:14.1f} {predictions[rung]:10,.0f} {utilisation:7.1%}"
-    )
-products = total(steps["fused AdamW"].kernels)[0] / PEAK["bfloat16"]
-utilisation = B * T * flops_per_token(gpt2, T) / PEAK["bfloat16"] / products
-print(f"products alone, all else for nothing: {1000 * products:.1f} ms, MFU {utilisation:.0%}")
-assert list(predictions.values()) == sorted(predictions.values())
+def predictions(peaks: dict[str, float], bandwidth: float) -> dict[str, float]:
+    """Tokens per second on each rung that the books can tell."""
+    kinds = {"naive float32": "float32", "TF32": "TF32"}  # all others: bfloat16
+    return {
+        rung: B * T / roofline_seconds(
+            step.kernels, peaks[kinds.get(rung, "bfloat16")], bandwidth
+        )
+        for rung, step in ladder.items()
+    }  # fmt: skip
+
+
+ladder = {  # the rungs in order
+    "naive float32": steps["naive float32"],
+    "TF32": steps["naive float32"],  # the same books; only its products are faster
+    "bfloat16 autocast": steps["bfloat16 autocast"],
+    "fused attention": steps["fused attention"],
+    "fused AdamW": watch_a_step(gpt2, B, T, Settings("bfloat16", fused, True)),
+}
+by_sheet = predictions(PEAK, BANDWIDTH)
+per_token = flops_per_token(gpt2, T)
+print("                    kernels  GB moved  peak GB  roofline: ms  tokens/s     MFU")
+for rung, step in ladder.items():
+    travels, held = total(step.kernels)[1] / 1e9, max(step.history) / 1e9
+    milliseconds = 1000 * B * T / by_sheet[rung]
+    utilisation = by_sheet[rung] * per_token / PEAK["bfloat16"]  # one yardstick for all
+    print(f"{rung:<18} {len(step.kernels):8,} {travels:9.1f} {held:8.1f}", end=" ")
+    print(f"{milliseconds:13.1f} {by_sheet[rung]:9,.0f} {utilisation:7.1%}")
+assert list(by_sheet.values()) == sorted(by_sheet.values())
+
+products = total(ladder["fused AdamW"].kernels)[0] / PEAK["bfloat16"]
+utilisation = B * T * per_token / PEAK["bfloat16"] / products
+print(f"products alone: {1000 * products:.1f} ms, MFU {utilisation:.0%}")
+assert utilisation > 1
 
 # %% [markdown]
 # Read it from above. The first two rungs look alike in the books, and not on the clock: TF32 moves the same bytes, but its products run several times faster. bfloat16 and fused attention cut the bytes. The fused optimiser changes little but the number of launches, which this
-# prediction does not see. And of what is left, most is still traffic. There `torch.compile` comes in; no bookkeeping from outside can tell what it will do, so it has to be measured. The last line is the end of the ladder: faster than the
-# products alone no step can be. (Even then MFU stays below 100%, because the backward pass of fused attention computes the scores a second time.)
+# prediction does not see. And of what is left, most is still traffic. There `torch.compile` comes in; no bookkeeping from outside can tell what it will do, so it has to be measured.
 #
-# ### On your device
+# The last line is the end of the ladder: faster than the products alone no step can be. And its MFU is above 100%! Nothing is wrong with the machine. The formula counts the masked half of attention, which a fused kernel skips; that outweighs the scores that it
+# computes a second time in the backward pass.
 #
-# The whole ladder is one command, and the same program runs on any device. First the CPU and the device must agree, on a gradient and on the losses of a few steps. Then it goes up rung by rung, and each must agree with the first
-# before it is timed: a step that forgets the causal mask is fast as well. Here it runs on your device, without the rungs that compile. (With a GPU it takes GPT-2, otherwise a small model.)
-
-# %% tags=["nbval-ignore-output"]
-ROOT = Path(minigpt.__file__).parents[1]
-with tempfile.TemporaryDirectory() as folder:
-    name = "gpt2" if device.type == "cuda" else "storyteller"
-    options = ["--device", device.type, "--preset", name, "--micro-batch", "2", "--steps", "2"]
-    options += ["--no-compile", "--no-transformers", "--out", str(Path(folder, "ladder.json"))]
-    run = subprocess.run([sys.executable, "-m", "benchmarks.gpu", *options], cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    own = json.loads(Path(folder, "ladder.json").read_text())
-first = own["rungs"][0]["tokens_per_second"]
-for rung in own["rungs"]:
-    print(f"{rung['name']:<18} {rung['tokens_per_second'] / first:5.1f} times as fast as the first")
+# ### On a data-centre GPU (optional)
+#
+# What counts is GPT-2 at 1,024 tokens on a real data-centre GPU. One command measures it, `python -m benchmarks.gpu` (with `--preset storyteller` it runs on a CPU as well). First the CPU and the device must agree, on a gradient and on the losses of a few steps. Then it
+# goes up rung by rung, and each must agree with the first before it is timed: a step that forgets the causal mask is fast as well. It also measures the two ceilings, with a large product and a large copy, so that the prediction can be made for the device itself and not
+# only for a data sheet. The figures stand in `benchmarks/results/gpu.json`, with the device, the versions and the command that made them, or they do not exist. Where nobody has measured, the prediction stands alone.
 
 # %%
-print("CPU and device agree:", own["check"]["gradient_difference"] < 1e-3)
-print("and so do all rungs:", all(rung.get("gradient_difference", 0) < 0.05 for rung in own["rungs"]))
-assert own["check"]["gradient_difference"] < 1e-3
+results = Path(minigpt.__file__).parents[1] / "benchmarks" / "results" / "gpu.json"
+speeds = {"H100's data sheet, micro-batch 16": list(by_sheet.values())}
+if results.exists():
+    found = json.loads(results.read_text(encoding="utf-8"))
+    print(
+        f"{found['device']}, driver {found['driver']}, torch {found['torch']},", end=" "
+    )
+    print(f"{found['date']}: {found['command']}")
+    print("                             micro-batch   tokens/s     MFU   peak GB")
+    for line in found["rungs"] + found["others"]:
+        rate, held = line["tokens_per_second"], line["peak_memory"] / 1e9
+        share_of_peak = f"{line['mfu']:.1%}" if line["mfu"] else ""
+        print(f"{line['name']:<28} {line['micro_batch']:11} {rate:10,.0f}", end=" ")
+        print(f"{share_of_peak:>7} {held:9.1f}")
+    roofs = found["roofs"]
+    peaks = {kind: roofs[f"{kind.lower()}_flops"] for kind in PEAK}
+    by_device = predictions(peaks, roofs["bytes_per_second"])
+    speeds["this device's own ceilings"] = list(by_device.values())
+    speeds["measured"] = [line["tokens_per_second"] for line in found["rungs"]]
+else:
+    print("Nobody has run the ladder on a GPU yet: the prediction alone.")
+figure = plots.curves(
+    {
+        who: (range(len(y)), [round(rate / 1000) for rate in y])
+        for who, y in speeds.items()
+    },
+    "rung, in the order of the table",
+    "thousand tokens per second",
+)
+figure.axes[0].set_xticks(range(max(map(len, speeds.values()))))
+figure
 
 # %% [markdown]
-# On a CPU the ladder is short. A small model has little to fuse, and without units for bfloat16 the third rung is a step down. TF32 does nothing there: how far its line is from 1.0 tells how far to trust so short a
-# measurement.
-#
-# ### On a data-centre GPU
-#
-# What counts is GPT-2 at 1,024 tokens on a real data-centre GPU. Its figures stand in `benchmarks/results/gpu.json`, with the device, the versions and the command that made them, or they do not exist.
-# Where nobody has measured, the prediction stands alone.
-
-
-# %%
-def ladder(path: Path) -> Figure:
-    """The measured ladder beside the predicted one; without a file, the prediction alone, and what would measure it."""
-    n_rungs, unit = len(predictions), "thousand tokens per second"
-    speeds: dict[str, tuple[Sequence[float], Sequence[float]]] = {
-        "predicted, micro-batch 16": (range(n_rungs), [round(guess / 1000) for guess in predictions.values()])
-    }
-    if not path.exists():
-        print("Nobody has run the ladder on a GPU yet. This is the prediction alone, for the H100 of the data sheet.")
-        print("On a machine with a GPU one command measures it, made to end within eight minutes on an H100:")
-        print("    python -m benchmarks.gpu")
-        unit += ", predicted"
-    else:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        print(
-            f"{found['device']}, driver {found['driver']}, torch {found['torch']}, {found['date']}: {found['command']}"
-        )
-        print("                            micro-batch   tokens/s   predicted     MFU    peak GB")
-        for rung in found["rungs"] + found["others"]:
-            comparable = rung["name"] in predictions and rung["micro_batch"] == B
-            guess = f"{predictions[rung['name']]:,.0f}" if comparable else ""
-            utilisation = f"{rung['mfu']:.1%}" if rung["mfu"] else ""
-            print(
-                f"{rung['name']:<28} {rung['micro_batch']:10} {rung['tokens_per_second']:10,.0f} {guess:>11} "
-                f"{utilisation:>7} {rung['peak_memory'] / 1e9:10.1f}"
-            )
-        n_rungs = len(found["rungs"])
-        speeds["measured"] = (range(n_rungs), [round(rung["tokens_per_second"] / 1000) for rung in found["rungs"]])
-        for other in found["others"]:
-            speeds[other["name"]] = (range(n_rungs), [round(other["tokens_per_second"] / 1000)] * n_rungs)
-    figure = plots.curves(speeds, "rung, in the order of the table", unit)
-    figure.axes[0].set_xticks(range(n_rungs))
-    return figure
-
-
-ladder(ROOT / "benchmarks" / "results" / "gpu.json")
-
-# %% [markdown]
-# When you measure, look for two things. Where the measurement stays far below the prediction, the GPU waits for something that the books do not see, most often
-# for launches. And the last three rungs have no prediction: only a clock can tell what they give.
+# When you measure, compare twice. What lies between the two predictions is the data sheet: real products and copies reach only a part of what it promises. Where the measurement stays below the device's own ceilings, the GPU waits for something that the books do not see: launches,
+# or kernels that are worse than one large product. And the last three rungs have no prediction: only a clock can tell what they give.
 
 # %% [markdown]
 # ## Doing it
 #
-# On a machine with a GPU the package takes the upper rungs by itself: bfloat16 where the device has units for it, fused attention, fused AdamW, `torch.compile`, batches that are made and copied while the GPU works. `minigpt doctor` says what it found, and each line of
-# `metrics.jsonl` has tokens per second, MFU and the peak of the memory.
+# On a machine with a GPU the package takes the upper rungs by itself: bfloat16 where the device has units for it, fused attention, fused AdamW, and `torch.compile` with the loss inside the compiled function, because the loss makes the largest tables of all. It drops the logits before
+# the backward pass, as our prediction does, and makes the next batch while the GPU works on this one. `minigpt doctor` says what it found, and each line of `metrics.jsonl` has tokens per second, MFU (over targets: padding is no achievement) and the peak of the memory.
 #
 # ```
 # minigpt data prepare texts/*.jsonl --out tokens
 # minigpt train --preset gpt2 --data tokens --out run
 # ```
 #
-# Three things you still choose yourself. The padded vocabulary: give `GPTConfig(vocab_size=50_304)` to a `Trainer` of your own. The micro-batch (`--batch-size` over `--accumulate`): as large as the memory allows; you can predict that now. And the precision, if you have an older GPU: there it will be float16, with the loss scale you wrote.
+# Three things you still choose yourself. The padded vocabulary: `--pad-vocab 64` rounds it up; the extra ids have no text, and generation gives them no probability. The micro-batch (`--batch-size` over `--accumulate`): as large as the memory allows; you can predict that now. And the
+# precision, if you have an older GPU: there it will be float16, with the loss scale you wrote.
 
 # %% [markdown]
 # ## What to remember
@@ -1037,6 +1091,7 @@ ladder(ROOT / "benchmarks" / "results" / "gpu.json")
 # - Mishra et al. 2021, Accelerating Sparse Deep Neural Networks (https://arxiv.org/abs/2104.08378)
 # - Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3 (https://openai.com/research/better-language-models)
 # - Dao et al. 2022, FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness (https://arxiv.org/abs/2205.14135)
+# - Dao 2023, FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning, section 3.1 (https://arxiv.org/abs/2307.08691)
 # - Chowdhery et al. 2022, PaLM: Scaling Language Modeling with Pathways, section 4 and appendix B (https://arxiv.org/abs/2204.02311)
 # - NVIDIA, H100 Tensor Core GPU, specifications and their footnote on sparsity (https://www.nvidia.com/en-us/data-center/h100/)
 # - NVIDIA, NVML API Reference Guide, nvmlUtilization_t: what «GPU utilization» is (https://docs.nvidia.com/deploy/nvml-api/structnvmlUtilization__t.html)

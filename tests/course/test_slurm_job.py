@@ -14,7 +14,10 @@ import tyro
 from minigpt.commands.training import STOPPED, Train
 
 LESSON = Path(__file__).parents[2] / "notebooks" / "12_many_gpus.ipynb"
-SLURM = {"SLURM_JOB_NODELIST": "n[7-10]", "SLURM_JOB_ID": "123456", "SLURM_NTASKS": "32", "SLURM_NTASKS_PER_NODE": "8"}
+SLURM = {
+    "SLURM_JOB_NODELIST": "n[7-10]", "SLURM_JOB_ID": "123456", "SLURM_NTASKS": "32", "SLURM_NTASKS_PER_NODE": "8",
+    "SLURM_CPUS_PER_TASK": "8",
+}  # fmt: skip
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a script for bash")
 
@@ -33,7 +36,7 @@ def cluster(tmp_path: Path) -> Path:
     note = "import json, os, sys; json.dump([sys.argv[1:], dict(os.environ)], open('called.json', 'w'))"
     files = {
         "bin/scontrol": '#!/bin/bash\necho "$@" >> scontrol.log; [ $1 = show ] && printf "n7\\nn8\\n"; true\n',
-        "bin/srun": '#!/bin/bash\nexport SLURM_PROCID=9 SLURM_LOCALID=1; "$@"\n',
+        "bin/srun": '#!/bin/bash\n[[ $1 = --kill* ]] && shift\nexport SLURM_PROCID=9 SLURM_LOCALID=1; "$@"\n',
         "bin/minigpt": f'#!/bin/bash\n{sys.executable} -c "{note}" "$@"; exit $ENDS_WITH\n',
         "job.sh": script(),
     }
@@ -58,6 +61,7 @@ def test_a_process_learns_its_group_and_gets_arguments_that_train_understands(cl
     group = {"RANK": "9", "LOCAL_RANK": "1", "WORLD_SIZE": "32", "LOCAL_WORLD_SIZE": "8"}
     meeting_point = {"MASTER_ADDR": "n7", "MASTER_PORT": str(20000 + 123456 % 10000)}
     assert group | meeting_point == {name: seen[name] for name in group | meeting_point}
+    assert seen["SRUN_CPUS_PER_TASK"] == SLURM["SLURM_CPUS_PER_TASK"], "srun gives one core otherwise"
     asked = tyro.cli(Train, args=arguments)
     assert (asked.out, asked.data, asked.resume) == (Path("run"), "tokens", False)
     assert asked.train.batch_size % 32 == 0 and asked.train.accumulate == 1
@@ -67,7 +71,10 @@ def test_a_process_learns_its_group_and_gets_arguments_that_train_understands(cl
 def test_a_run_that_was_stopped_is_queued_again_and_goes_on(cluster: Path) -> None:
     submit(cluster, ends_with=STOPPED)
     assert "requeue 123456" in (cluster / "scontrol.log").read_text().splitlines()
-    (cluster / "run" / "checkpoints").mkdir(parents=True)
+    (cluster / "run" / "checkpoints" / "step-00000500.unfinished").mkdir(parents=True)
+    _, arguments, _ = submit(cluster, ends_with=0)
+    assert not tyro.cli(Train, args=arguments[1:]).resume, "there is no checkpoint yet"
+    (cluster / "run" / "checkpoints" / "step-00000500").mkdir()
     _, arguments, _ = submit(cluster, ends_with=0)
     asked = tyro.cli(Train, args=arguments[1:])
     assert (asked.out, asked.resume) == (Path("run"), True)

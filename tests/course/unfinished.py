@@ -14,19 +14,13 @@ from notebooks.build import NOTEBOOKS
 # test_reading.py: minutes counted, lines over 88 columns, terms that the glossary lacks
 TIME: dict[str, str] = {
     "05": "107 min",
-    "11": "120 min",
-    "12": "112 min",
 }
 WIDTH: dict[str, str] = {
     "05": "112 lines",
     "10": "a progress bar that ends with a validation",
-    "11": "113 lines",
-    "12": "87 lines",
 }
 GLOSSARY: dict[str, str] = {
     "05": "6 terms",
-    "11": "18 terms",
-    "12": "13 terms",
 }
 # test_names.py: names with two meanings
 NAMES: dict[str, str] = {

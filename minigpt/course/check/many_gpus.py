@@ -17,6 +17,8 @@ def my_rows(answer: Callable[[Tensor, int, int], Tensor]) -> str | None:
     """The rows of the global batch that a process computes."""
     batch = torch.arange(18).view(6, 3)
     first, second = answer(batch, 0, 3), answer(batch, 1, 3)
+    if not batch.equal(torch.arange(18).view(6, 3)):
+        return "The batch that you were given has changed. The next process wants its rows of the old one: do you copy?"
     for what, part in (("rank 0", first), ("rank 1", second)):
         if not isinstance(part, Tensor):
             return f"For {what} of 3 you return {part!r}. These are not the rows themselves. How do you take them?"
@@ -43,7 +45,7 @@ def my_rows(answer: Callable[[Tensor, int, int], Tensor]) -> str | None:
         return f"Rank 1 of 3 gets rows {rows.tolist()} of 6. Where do the rows of rank 0 end?"
     for size in (1, 2, 3, 6):
         parts = torch.cat([answer(batch, rank, size) for rank in range(size)])
-        if not parts.equal(batch):
+        if not parts.equal(torch.arange(18).view(6, 3)):
             return (
                 f"Right for 3 processes. With {size}, all parts put together are not the batch: which rows are missing?"
             )
@@ -82,13 +84,25 @@ def loss_for_ddp(answer: Callable[[float, int, int, int], float]) -> str | None:
         if not close(mean := sum(parts) / len(parts), truth := sum(map(sum, costs)) / n_all):
             return f"For the costs {costs} DDP's mean of your results is {mean:.4g}, and the mean cost is {truth:.4g}."
 
+    if not close(got := float(answer(1 / 3, 2, 7, 3)), 2 / 7):
+        return f"For a mean of 1/3 over 2 of 7 targets, with 3 processes, you return {got:.6g} instead of {2 / 7:.6g}."
+
     weight = torch.tensor(2.0, requires_grad=True)
+    mean_loss = 3 * weight
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of float(loss); the hint below says more
-        loss = answer(3 * weight, 3, 10, 4)  # type: ignore[arg-type]
+        loss = answer(mean_loss, 3, 10, 4)  # type: ignore[arg-type]
     if not (isinstance(loss, Tensor) and loss.requires_grad):
         return (
             "The number is right. But a loss that is a tensor comes back without its history: how can it go backward?"
+        )
+    if float(mean_loss.detach()) != 6:
+        return "The mean loss that you were given has changed with your result. Does *= make a new tensor?"
+    loss.backward()
+    if weight.grad is None or not close(float(weight.grad), 3.6):
+        return (
+            f"The number is right, its slope is not: {weight.grad} instead of 3.6 for a mean loss of 3 · weight. "
+            "Which factor did not take part?"
         )
     return None
 
@@ -97,7 +111,7 @@ def loss_for_ddp(answer: Callable[[float, int, int, int], float]) -> str | None:
 def gather_step(answer: Callable[[Held, int], Held]) -> str | None:
     """One step of the ring's second half."""
     n = 4
-    held: Held = [[float(10 * process + chunk) for chunk in range(n)] for process in range(n)]
+    held: Held = [[10 * process + chunk + 1 / 3 for chunk in range(n)] for process in range(n)]
     before = deepcopy(held)
     got = answer(held, 0)
     if held != before:
@@ -148,7 +162,7 @@ def _ring_step(held: Held, step: int) -> Held:
 def _later_steps(answer: Callable[[Held, int], Held]) -> str | None:
     """Step 0 is right; are the others, and does everyone hold everything in the end?"""
     n = 4
-    held: Held = [[float(10 * process + chunk) for chunk in range(n)] for process in range(n)]
+    held: Held = [[10 * process + chunk + 1 / 3 for chunk in range(n)] for process in range(n)]
     for step in range(1, n - 1):
         got, right = answer(held, step), _ring_step(held, step)
         if all(close(got[r], right[r]) for r in range(n)):
@@ -172,7 +186,7 @@ def bytes_per_gpu(answer: Callable[[float, int, int], float]) -> str | None:
     """Bytes on each GPU with ZeRO."""
     billion, n = 1e9, 8
     got = [float(answer(billion, n, stage)) / billion for stage in range(4)]
-    if close(got[0], 16e-9, 1e-12) or close(got[0] * billion, 16.0):
+    if close(got[0], 18e-9, 1e-12) or close(got[0] * billion, 18.0):
         return (
             f"For a billion parameters at stage 0 you return {got[0] * billion:.4g}. In which unit? Bytes are wanted."
         )
@@ -181,35 +195,40 @@ def bytes_per_gpu(answer: Callable[[float, int, int], float]) -> str | None:
         for stage in range(4)
     ]
     first = {
-        2.0: "That is divided by 8. What is shared at stage 0?",
-        128.0: "That is what all GPUs hold together. And each of them?",
-        12.0: "Without 4 bytes of each parameter. Besides two averages, what does AdamW keep in float32?",
-        4.0: "Weights and gradients. What does AdamW need?",
+        2.25: "That is divided by 8. What is shared at stage 0?",
+        144.0: "That is what all GPUs hold together. And each of them?",
+        16.0: "That has 2 bytes for the gradient. How many are there if gradients are added up in float32?",
+        14.0: "Without 4 bytes of each parameter. Besides two averages, what does AdamW keep in float32?",
+        6.0: "Weights and gradients. What does AdamW need?",
     }
     for mistake, hint in first.items():
         if close(got[0], mistake):
             return f"{came[0]} {hint}"
-    if not close(got[0], 16.0):
-        return f"{came[0]} 2 for the weight, 2 for the gradient, 12 for AdamW: what is that for each parameter?"
+    if not close(got[0], 18.0):
+        return f"{came[0]} 2 for the weight, 4 for the gradient, 12 for AdamW: what is that for each parameter?"
     second = {
-        2.0: "That shares everything. Which of the three is shared at stage 1?",
-        16.0: "As much as at stage 0. What is shared now, and by how many?",
-        9.0: "That shares 8 of the 16 bytes. How many of them are AdamW's?",
-        14.25: "That shares 2 of the 16 bytes. Whose bytes does stage 1 share, and how many are they?",
-        12.5: "That shares weights and gradients. Which of the three is shared at stage 1?",
+        2.25: "That shares everything. Which of the three is shared at stage 1?",
+        18.0: "As much as at stage 0. What is shared now, and by how many?",
+        11.0: "That shares 8 of the 18 bytes. How many of them are AdamW's?",
+        16.25: "That shares 2 of the 18 bytes. Whose bytes does stage 1 share, and how many are they?",
+        14.5: "That shares 4 of the 18 bytes. Whose bytes does stage 1 share, and how many are they?",
+        12.75: "That shares weights and gradients. Which of the three is shared at stage 1?",
     }
     for mistake, hint in second.items():
         if close(got[1], mistake):
             return f"{came[1]} {hint}"
-    if not close(got[1], 5.5):
-        return f"{came[1]} On paper: 2 for the weight, 2 for the gradient, and an eighth of 12."
-    if close(got[2], 14.25) or close(got[2], 12.5):
+    if not close(got[1], 7.5):
+        return f"{came[1]} On paper: 2 for the weight, 4 for the gradient, and an eighth of 12."
+    if close(got[2], 14.5) or close(got[2], 16.25):
         return f"{came[2]} Stage 2 shares gradients. Does it give up what stage 1 has shared?"
-    if not close(got[2], 3.75):
-        return f"{came[2]} On paper: 2 for the weight, an eighth of 2, and an eighth of 12."
-    if not close(got[3], 2.0):
-        return f"{came[3]} At stage 3 nothing is kept by all any more. What is an eighth of 16?"
-    for n, stage, expected in ((3, 0, 48.0), (3, 1, 24.0), (3, 2, 20.0), (5, 3, 9.6)):
+    if close(got[2], 5.75):
+        return f"{came[2]} That shares the weights, and keeps all gradients. Which of the two does stage 2 share?"
+    if not close(got[2], 4.0):
+        return f"{came[2]} On paper: 2 for the weight, an eighth of 4, and an eighth of 12."
+    if not close(got[3], 2.25):
+        return f"{came[3]} At stage 3 nothing is kept by all any more. What is an eighth of 18?"
+    for n, stage, expected in ((3, 0, 54.0), (3, 1, 30.0), (3, 2, 22.0), (5, 3, 10.8), (1, 2, 54.0)):
         if not close(float(answer(3.0, n, stage)), expected):
-            return f"Right for 8 GPUs. For 3 parameters on {n} GPUs at stage {stage} it is not: is an 8 left, or a //?"
+            gpus = f"{n} GPU{'s' * (n > 1)}"
+            return f"Right for 8 GPUs. For 3 parameters on {gpus} at stage {stage} it is not: is an 8 left, or a //?"
     return None

@@ -66,6 +66,13 @@ def only_for_two_rows(batch: Tensor, rank: int, world_size: int) -> Tensor:
     return batch[2 * rank : 2 * rank + 2]
 
 
+def marked(batch: Tensor, rank: int, world_size: int) -> Tensor:
+    share = len(batch) // world_size
+    mine = batch[rank * share : (rank + 1) * share].clone()
+    batch[rank * share : (rank + 1) * share] = -1  # these are taken
+    return mine
+
+
 def sum_over_all(mean_loss: float, n_mine: int, n_all: int, world_size: int) -> float:
     return world_size * (mean_loss * n_mine) / n_all
 
@@ -112,6 +119,16 @@ def whole_division(mean_loss: float, n_mine: int, n_all: int, world_size: int) -
 
 def without_history(mean_loss: float, n_mine: int, n_all: int, world_size: int) -> float:
     return float(mean_loss) * n_mine / n_all * world_size
+
+
+def in_place_for_ddp(mean_loss: float, n_mine: int, n_all: int, world_size: int) -> float:
+    mean_loss *= n_mine / n_all * world_size
+    return mean_loss
+
+
+def half_of_its_history(mean_loss: float, n_mine: int, n_all: int, world_size: int) -> float:
+    part = mean_loss * n_mine / n_all
+    return part + float(part) * (world_size - 1)
 
 
 def by_messages(held: Held, step: int) -> Held:
@@ -209,17 +226,17 @@ def only_for_four(held: Held, step: int) -> Held:
 
 
 def from_a_list(parameters: float, n: int, stage: int) -> float:
-    kinds = [12, 2, 2]  # in the order in which they are shared
+    kinds = [12, 4, 2]  # in the order in which they are shared
     return parameters * (sum(kinds[:stage]) / n + sum(kinds[stage:]))
 
 
 def what_is_saved(parameters: float, n: int, stage: int) -> float:
-    shared = (0, 12, 14, 16)[stage]
-    return parameters * 16 - parameters * shared * (n - 1) / n
+    shared = (0, 12, 16, 18)[stage]
+    return parameters * 18 - parameters * shared * (n - 1) / n
 
 
 def everything_divided(parameters: float, n: int, stage: int) -> float:
-    return parameters * 16 / n
+    return parameters * 18 / n
 
 
 def all_gpus_together(parameters: float, n: int, stage: int) -> float:
@@ -227,7 +244,11 @@ def all_gpus_together(parameters: float, n: int, stage: int) -> float:
 
 
 def without_the_copy(parameters: float, n: int, stage: int) -> float:
-    return parameters * (sum([8, 2, 2][:stage]) / n + sum([8, 2, 2][stage:]))
+    return parameters * (sum([8, 4, 2][:stage]) / n + sum([8, 4, 2][stage:]))
+
+
+def short_gradients(parameters: float, n: int, stage: int) -> float:
+    return parameters * (sum([12, 2, 2][:stage]) / n + sum([12, 2, 2][stage:]))
 
 
 def in_gigabytes(parameters: float, n: int, stage: int) -> float:
@@ -235,21 +256,29 @@ def in_gigabytes(parameters: float, n: int, stage: int) -> float:
 
 
 def all_from_stage_one(parameters: float, n: int, stage: int) -> float:
-    return parameters * 16 / (n if stage else 1)
+    return parameters * 18 / (n if stage else 1)
 
 
-def in_float32(parameters: float, n: int, stage: int) -> float:
-    return parameters * (sum([8, 4, 4][:stage]) / n + sum([8, 4, 4][stage:]))
+def averages_alone(parameters: float, n: int, stage: int) -> float:
+    return parameters * (sum([8, 4, 6][:stage]) / n + sum([8, 4, 6][stage:]))
 
 
 def weights_first(parameters: float, n: int, stage: int) -> float:
-    return parameters * (sum([2, 2, 12][:stage]) / n + sum([2, 2, 12][stage:]))
+    return parameters * (sum([2, 4, 12][:stage]) / n + sum([2, 4, 12][stage:]))
+
+
+def gradients_first(parameters: float, n: int, stage: int) -> float:
+    return parameters * (sum([4, 12, 2][:stage]) / n + sum([4, 12, 2][stage:]))
+
+
+def weights_second(parameters: float, n: int, stage: int) -> float:
+    return parameters * (sum([12, 2, 4][:stage]) / n + sum([12, 2, 4][stage:]))
 
 
 def one_kind_a_stage(parameters: float, n: int, stage: int) -> float:
-    kinds = {1: 12.0, 2: 2.0, 3: 2.0}
+    kinds = {1: 12.0, 2: 4.0, 3: 2.0}
     shared = kinds.get(stage, 0.0)
-    return parameters * (16 - shared + shared / n)
+    return parameters * (18 - shared + shared / n)
 
 
 def weights_never(parameters: float, n: int, stage: int) -> float:
@@ -262,6 +291,11 @@ def one_stage_late(parameters: float, n: int, stage: int) -> float:
 
 def always_eight(parameters: float, n: int, stage: int) -> float:
     return from_a_list(parameters, 8, stage)
+
+
+def whole_gpus(parameters: float, n: int, stage: int) -> float:
+    kinds = [12, 4, 2]
+    return parameters * sum(kinds[:stage]) // n + parameters * sum(kinds[stage:])
 
 
 ANSWERS = {
@@ -277,6 +311,7 @@ ANSWERS = {
             moved_by_rank: "rows [1, 2] of 6. Where do the rows of rank 0 end?",
             numbers_of_rows: "not the rows themselves",
             only_for_two_rows: "which rows are missing?",
+            marked: "has changed",
         },
     ),
     "loss_for_ddp": Answers(
@@ -292,6 +327,8 @@ ANSWERS = {
             upside_down: "the right way round",
             whole_division: "3 // 10 is 0",
             without_history: "without its history",
+            in_place_for_ddp: "has changed with your result",
+            half_of_its_history: "its slope is not",
         },
     ),
     "gather_step": Answers(
@@ -318,12 +355,16 @@ ANSWERS = {
             without_the_copy: "what does AdamW keep in float32?",
             in_gigabytes: "In which unit",
             all_from_stage_one: "That shares everything",
-            in_float32: "That shares 8 of the 16 bytes",
-            weights_first: "That shares 2 of the 16 bytes",
+            short_gradients: "if gradients are added up in float32",
+            averages_alone: "That shares 8 of the 18 bytes",
+            weights_first: "That shares 2 of the 18 bytes",
+            gradients_first: "That shares 4 of the 18 bytes",
+            weights_second: "Which of the two does stage 2 share?",
             one_kind_a_stage: "Does it give up what stage 1 has shared?",
             weights_never: "nothing is kept by all any more",
             one_stage_late: "As much as at stage 0",
-            always_eight: "is an 8 left",
+            always_eight: "For 3 parameters on 3 GPUs at stage 1",
+            whole_gpus: "For 3 parameters on 5 GPUs at stage 3",
         },
     ),
 }

@@ -61,6 +61,10 @@ def square(m: int, k: int, n: int, size: int) -> float:
     return 2 * m * k * n / (size * 3 * k**2)
 
 
+def whole_flops(m: int, k: int, n: int, size: int) -> float:
+    return 2 * m * k * n // (size * (m * k + k * n + m * n))
+
+
 def always_four_bytes(m: int, k: int, n: int, size: int) -> float:
     return 2 * m * k * n / (4 * (m * k + k * n + m * n))
 
@@ -75,6 +79,10 @@ def by_time(
 ) -> torch.Tensor:
     at_best = torch.tensor(steps * batch_size * T, dtype=torch.float64) * flops_per_token(config, T) / (devices * peak)
     return at_best / seconds
+
+
+def one_at_most(config, T, batch_size, steps, seconds, devices, peak) -> float:
+    return min(1.0, by_rate(config, T, batch_size, steps, seconds, devices, peak))
 
 
 def in_percent(config, T, batch_size, steps, seconds, devices, peak) -> float:
@@ -123,10 +131,22 @@ def backward_again(config, T, batch_size, steps, seconds, devices, peak) -> floa
 
 
 def by_bits(x: float) -> float:
+    whole = struct.unpack("Q", struct.pack("d", x))[0]  # a double keeps 45 bits more of the fraction
+    whole += 2**44 - 1 + ((whole >> 45) & 1)
+    rounded: float = struct.unpack("d", struct.pack("Q", whole >> 45 << 45))[0]
+    return rounded
+
+
+def by_bits_of_a_float32(x: float) -> float:
     whole = struct.unpack("I", struct.pack("f", x))[0]
     whole += 0x7FFF + ((whole >> 16) & 1)
     rounded: float = struct.unpack("f", struct.pack("I", whole & 0xFFFF0000))[0]
     return rounded
+
+
+def nine_bits(x: float) -> float:
+    mantissa, exponent = math.frexp(x)
+    return math.ldexp(round(mantissa * 512), exponent - 9)
 
 
 def by_logarithm(x: float) -> float:
@@ -257,6 +277,20 @@ def doubles_once(scale: float, good_steps: int, finite: bool) -> Scale:
     return (2 * scale if good_steps + 1 == 2000 else scale), good_steps + 1
 
 
+def at_least_one(scale: float, good_steps: int, finite: bool) -> Scale:
+    new, good = starting_anew_after_doubling(scale, good_steps, finite)
+    return max(1.0, new), good
+
+
+def whole_halves(scale: float, good_steps: int, finite: bool) -> Scale:
+    return starting_anew_after_doubling(scale, good_steps, True) if finite else (scale // 2, 0)
+
+
+def counts_through_a_skip(scale: float, good_steps: int, finite: bool) -> Scale:
+    new, good = starting_anew_after_doubling(scale, good_steps, True)
+    return (new, good) if finite else (scale / 2, 0 if good_steps < 1000 else 600)
+
+
 def grows_tenfold(scale: float, good_steps: int, finite: bool) -> Scale:
     new, good = starting_anew_after_doubling(scale, good_steps, finite)
     return (10 * scale if new > scale else new), good
@@ -276,6 +310,7 @@ ANSWERS = {
             only_weights: "What about the m tokens, and the results?",
             inputs_multiplied: "or 60 + 150?",
             square: "Your three matrices are (k, k)",
+            whole_flops: "Which division has decimals?",
             always_four_bytes: "Right for one product. intensity(1, 768, 768, 2)",
         },
     ),
@@ -293,6 +328,7 @@ ANSWERS = {
             longest_sequence: "How long are these?",
             six_for_each_parameter: "What about attention, and what multiplies nothing?",
             backward_again: "What did you multiply by?",
+            one_at_most: "Should it hide that?",
         },
     ),
     "to_bfloat16": Answers(
@@ -308,6 +344,8 @@ ANSWERS = {
             half_up_for_positive: "Do you round negative numbers the wrong way?",
             half_up: "that is 128 and 129",
             half_down: "between 129 and 130",
+            nine_bits: "Do you count the leading 1 as one?",
+            by_bits_of_a_float32: "first to a float32",
         },
     ),
     "next_scale": Answers(
@@ -325,6 +363,9 @@ ANSWERS = {
             doubles_ever_after: "how many good steps should it wait",
             doubles_once: "It should be after every 2,000 good steps",
             grows_tenfold: "By which factor should it grow?",
+            counts_through_a_skip: "How many good steps in a row were there at most?",
+            at_least_one: "at the scale 1 leads to 1.0",
+            whole_halves: "at the scale 1 leads to 0.0",
         },
     ),
 }
