@@ -781,12 +781,12 @@ print(f"at {len(ids):,} tokens")
 # %% [markdown]
 # Now a measure. Take a class of words, such as the colours. Draw a token that is a colour and one that is not. How often is the unit more active at
 # the colour? A unit that knows nothing of colours scores about one half. A unit that tells them apart without a mistake scores 1. We call this its
-# **separation** (statisticians call it the area under the ROC curve), and estimate it with 4,000 pairs.
+# **separation** (statisticians call it the area under the ROC curve), and estimate it with 4,096 pairs.
 
 
 # %%
 def separation(
-    activations: Tensor, ids: list[int], members: set[int], pairs: int = 4000
+    activations: Tensor, ids: list[int], members: set[int], pairs: int = 4096
 ) -> Tensor:
     """For each unit, in what share of pairs it is more active at a member; (units,)."""
     inside = [i for i, token in enumerate(ids) if token in members]
@@ -849,17 +849,15 @@ assert again["random"] < again["names"] < 0.9
 # well. For names there is none: the best is hardly better than the best for twelve random words, and only on new stories do the two part.
 #
 # Here are the winners at work on the beginning of a story that they were not chosen on. The darker a field, the nearer
-# the unit is to its largest activation. Below a word of one of the classes stands which:
+# the unit is to its largest activation. The class of a word stands before it:
 
 # %%
 begins = [i for i, token in enumerate(new_ids) if token == START][2]
 shown = range(begins, begins + 40)
-words = []
-for i in shown:
+words = ["start"]
+for i in shown[1:]:
     of = [name for name in list(classes)[:-1] if new_ids[i] in classes[name]]
-    words.append(
-        " · ".join([*of, tokenizer.decode([new_ids[i]]) if i > begins else "start"])
-    )
+    words.append(":".join([*of, tokenizer.decode([new_ids[i]]).strip()]))
 fields = [
     (new_activations[list(shown), u] / new_activations[:, u].max()).tolist()
     for u in winners.values()
