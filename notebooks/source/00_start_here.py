@@ -107,7 +107,7 @@ check.mean(mean)
 # | 02 | [Tokenization](02_tokenization.ipynb) | from text to bytes to byte pairs; why models cannot spell | 100 min |
 # | 03 | [Embeddings and positions](03_embeddings_and_positions.ipynb) | shifted targets, lookup, order | 95 min |
 # | 04 | [Attention by hand](04_attention_by_hand.ipynb) | queries, keys, values, every number | 95 min |
-# | 05 | [Multi-head attention](05_multi_head_attention.ipynb) | the causal mask, heads, fused attention | 90 min |
+# | 05 | [Multi-head attention](05_multi_head_attention.ipynb) | the causal mask, heads, fused attention | 95 min |
 # | 06 | [Feed-forward](06_feed_forward.ipynb) | the other two thirds of the parameters | 95 min |
 # | 07 | [The Transformer block](07_transformer_block.ipynb) | residual stream, LayerNorm, depth | 90 min |
 # | 08 | [The full GPT](08_full_gpt.ipynb) | assembly to 124,439,808 parameters | 95 min |

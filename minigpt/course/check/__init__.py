@@ -16,7 +16,7 @@ from minigpt.course.check.loss_backprop_adamw import (
     numerical_gradient,
 )
 from minigpt.course.check.many_gpus import bytes_per_gpu, gather_step, loss_for_ddp, my_rows
-from minigpt.course.check.multi_head_attention import causal_mask, join_heads, leaks, split_heads
+from minigpt.course.check.multi_head_attention import attention_layer, causal_mask, join_heads, leaks, split_heads
 from minigpt.course.check.next_token_game import bigram_probabilities, draw, perplexity_of
 from minigpt.course.check.start_here import mean
 from minigpt.course.check.tokenization import chat_prompt, encode_word, group_digits, merge, train_bpe

@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from minigpt.course.check import small_attentions as small
+from minigpt.course.check.attention_steps import broken_step
 from minigpt.course.exercise import Exercise, close
 
 Attend = Callable[[Tensor], Tensor]
@@ -39,7 +41,7 @@ def causal_mask(answer: Callable[[int], Tensor]) -> str | None:
         return f"{came} On paper: draw the table, and put True where the column is not after the row."
     if got.dtype != torch.bool:
         return f"The right triangle, of {got.dtype}. `~mask` needs True and False: which dtype has these?"
-    for T in (1, 6):
+    for T in (1, 6, 40):
         if not close(answer(T).double(), torch.ones(T, T).tril()):
             return f"Right for T = 3, but not for T = {T}. Which number in your function should be T?"
     return None
@@ -56,13 +58,13 @@ def leaks(answer: Callable[[Attend, Tensor], bool]) -> str | None:
 
     def sinks(x: Tensor) -> Tensor:
         """Row 0 sees the last token, and any change of it makes row 0 smaller."""
-        y = _causal(x).clone()
+        y = small.causal(x).clone()
         if len(x) == len(given):
             change = x[-1] - given[-1]
             y[0] = y[0] + 1 + (change / 2 - change.abs()).sum()
         return y
 
-    verdicts = [says(_nobody), says(_causal), says(_everybody)]
+    verdicts = [says(small.nobody), says(small.causal), says(small.everybody)]
     if not torch.equal(x, given):
         return (
             "The x that came in is changed afterwards, and so is everything computed from it. What does x.clone() do?"
@@ -86,27 +88,13 @@ def leaks(answer: Callable[[Attend, Tensor], bool]) -> str | None:
             "It says False where everybody sees everybody. Is the changed x another tensor than the x before, "
             "with a new token in it?"
         )
-    if says(_nearly_causal):
+    if says(small.nearly_causal):
         return (
             "It says True for a causal mean whose last digits are rounded differently. "
             "How small a difference is no movement?"
         )
     for attend, hint in (
-        (
-            _first_sees_last,
-            "row 0 sees the last token. Do you come as far as the last token? Do you look at all rows before the "
-            "changed one?",
-        ),
-        (_second_sees_last, "row 1 sees the last token, and row 0 sees itself. Is row 0 the only one you look at?"),
-        (_first_sees_third, "row 0 sees token 2. Do you change every token, or the last one only?"),
-        (
-            _off_by_one,
-            "each row sees one token too many, the next. Do you look at the row just before the changed one?",
-        ),
-        (_peeps, "each row sees a thousandth of the next. Is your change large, and your threshold small, enough?"),
-        (_normalised, "a token's mean is taken away, and then all see all. Do all its numbers change in the same way?"),
-        (_divided, "every token is divided by its size, and then all see all. Is your change more than a new size?"),
-        (_last_feature, "row 0 sees no more than the last number of the last token. Do you change all its numbers?"),
+        *small.LEAKS,
         (sinks, "row 0 only gets smaller, whatever the last token becomes. Is a step down no movement?"),
     ):
         if not says(attend):
@@ -114,81 +102,16 @@ def leaks(answer: Callable[[Attend, Tensor], bool]) -> str | None:
     return None
 
 
-def _nobody(x: Tensor) -> Tensor:
-    return 2 * x
-
-
-def _mix(weights: Tensor, x: Tensor) -> Tensor:
-    return weights.to(x) @ x
-
-
-def _triangle(x: Tensor) -> Tensor:
-    return torch.ones(len(x), len(x)).tril()
-
-
-def _causal(x: Tensor) -> Tensor:
-    return _mix(_triangle(x), x)
-
-
-def _everybody(x: Tensor) -> Tensor:
-    return _mix(torch.ones(len(x), len(x)) + _triangle(x), x)
-
-
-def _nearly_causal(x: Tensor) -> Tensor:
-    """The mean of the tokens so far, as all minus those to come: the same but for the last digits."""
-    so_far = torch.stack([x.sum(dim=0) - x[i + 1 :].sum(dim=0) for i in range(len(x))])
-    return so_far / torch.arange(1, len(x) + 1).to(x)[:, None]
-
-
-def _with_leak(x: Tensor, row: int, column: int) -> Tensor:
-    weights = _triangle(x)
-    if column < len(x):
-        weights[row, column] = 1
-    return _mix(weights, x)
-
-
-def _first_sees_last(x: Tensor) -> Tensor:
-    return _with_leak(x, 0, 5)
-
-
-def _second_sees_last(x: Tensor) -> Tensor:
-    return _with_leak(x, 1, 5)
-
-
-def _first_sees_third(x: Tensor) -> Tensor:
-    return _with_leak(x, 0, 2)
-
-
-def _off_by_one(x: Tensor) -> Tensor:
-    return _mix(torch.ones(len(x), len(x)).tril(1), x)
-
-
-def _peeps(x: Tensor) -> Tensor:
-    return _mix(_triangle(x) + 0.001 * torch.ones(len(x), len(x)).tril(1), x)
-
-
-def _normalised(x: Tensor) -> Tensor:
-    return _everybody(x - x.mean(dim=-1, keepdim=True))
-
-
-def _last_feature(x: Tensor) -> Tensor:
-    y = _causal(x).clone()
-    if len(x) == 6:
-        y[0, -1] = y[0, -1] + x[5, -1]
-    return y
-
-
-def _divided(x: Tensor) -> Tensor:
-    return _everybody(x / x.norm(dim=-1, keepdim=True).clamp(min=1e-12))
-
-
 @Exercise
 def split_heads(answer: Callable[[Tensor, int], Tensor]) -> str | None:
     """(B, T, d_model) to (B, h, T, d_k)."""
     B, T, h, d_k = 2, 5, 3, 4
     x = _numbered(B, T, h * d_k)
+    given = x.clone()
     got = answer(x, h)
     asked = f"For x of shape {tuple(x.shape)} and 3 heads"
+    if not torch.equal(x, given):
+        return f"{asked}, the caller's x is another after the call. Which step works in place?"
     if isinstance(got, tuple | list):
         return f"{asked} you return {len(got)} tensors in a {type(got).__name__}. What makes one of them, with an axis?"
     if got.shape == (B, T, h, d_k):
@@ -222,7 +145,7 @@ def split_heads(answer: Callable[[Tensor, int], Tensor]) -> str | None:
         x = _numbered(1, 4, d_model)
         if not close(answer(x, h), x.unflatten(-1, (h, -1)).transpose(1, 2)):
             return f"Right for 3 heads of 4 features, but not for {h} of {d_model // h}. Is a number written out?"
-    return None
+    return _same_numbers(lambda x: answer(x, 2), _fine(2, 3, 6), lambda x: x.unflatten(-1, (2, 3)).transpose(1, 2))
 
 
 @Exercise
@@ -230,9 +153,11 @@ def join_heads(answer: Callable[[Tensor], Tensor]) -> str | None:
     """(B, h, T, d_k) to (B, T, d_model)."""
     B, T, h, d_k = 2, 5, 3, 4
     expected = _numbered(B, T, h * d_k)
-    y = expected.unflatten(-1, (h, d_k)).transpose(1, 2)
+    y = expected.unflatten(-1, (h, d_k)).transpose(1, 2).contiguous()  # as it comes out of a product with the weights
+    given = y.clone()
     try:
         got = answer(y)
+        answer(expected.unflatten(-1, (h, d_k)).transpose(1, 2))  # and as it may come otherwise
     except RuntimeError as error:
         if "view size is not compatible" in str(error):
             return (
@@ -241,6 +166,8 @@ def join_heads(answer: Callable[[Tensor], Tensor]) -> str | None:
             )
         raise
     asked = f"For y of shape {tuple(y.shape)}"
+    if not torch.equal(y, given):
+        return f"{asked}, the caller's y is another after the call. Which step works in place?"
     if got.shape in ((B, T, d_k), (B, 1, T, d_k)):
         return f"{asked} you return {tuple(got.shape)}: the heads are added up or lost. They should lie side by side."
     if got.shape == (B, h * T, d_k):
@@ -274,7 +201,36 @@ def join_heads(answer: Callable[[Tensor], Tensor]) -> str | None:
         expected = _numbered(1, 4, 6)
         if not close(answer(expected.unflatten(-1, (h, -1)).transpose(1, 2)), expected):
             return f"Right for 3 heads, but not for {h}. Is a number written out?"
+    return _same_numbers(answer, _fine(2, 2, 3, 3), lambda y: y.transpose(1, 2).flatten(2))
+
+
+@Exercise
+def attention_layer(answer: Callable[[int, int], nn.Module]) -> str | None:
+    """Causal multi-head attention as a module, from an empty cell."""
+    torch.manual_seed(0)
+    return broken_step(answer)
+
+
+def _same_numbers(answer: Attend, x: Tensor, right: Attend) -> str | None:
+    """Whether the very same numbers come out, with their dtype and their slopes."""
+    for dtype in (torch.float64, torch.float32):
+        got = answer(x.to(dtype))
+        if got.dtype != dtype:
+            return f"The right numbers, but {dtype} comes out as {got.dtype}. Which step changes the dtype?"
+        if not torch.equal(got, right(x.to(dtype))):
+            return "The numbers are moved to the right positions, and changed on the way. Where are they rounded?"
+    x = x.clone().requires_grad_()
+    got = answer(x)
+    if not got.requires_grad:
+        return (
+            "The right numbers, but cut off: no slope flows back to what came in. Is there a detach, or a new tensor?"
+        )
     return None
+
+
+def _fine(*shape: int) -> Tensor:
+    """Numbers with many digits."""
+    return torch.arange(1, math.prod(shape) + 1, dtype=torch.float64).sin().view(shape)
 
 
 def _numbered(B: int, T: int, d_model: int) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.course.cases import Answers
+from tests.course.cases_of_layers import LAYERS, LayerHeadByHead, fused_layer, layer_by_einsum
 
 Attend = Callable[[Tensor], Tensor]
 
@@ -72,6 +73,10 @@ def always_three(T: int) -> Tensor:
     return triangle(3)
 
 
+def eight_at_most(T: int) -> Tensor:
+    return triangle(T) & ~torch.ones(T, T, dtype=torch.bool).tril(-8)
+
+
 def other(x: Tensor) -> Tensor:
     """Random numbers of the same shape, to change tokens with."""
     return torch.randn(x.shape, generator=torch.Generator().manual_seed(3), dtype=x.dtype)
@@ -96,9 +101,43 @@ def by_derivatives(attend: Attend, x: Tensor) -> bool:
 def the_whole_future_at_once(attend: Attend, x: Tensor) -> bool:
     before = attend(x)
     return any(
-        not torch.allclose(attend(torch.cat([x[:j], other(x)[j:]]))[:j], before[:j], atol=1e-9)
+        not torch.allclose(attend(torch.cat([x[:j], other(x)[j:]]))[:j], before[:j], rtol=0, atol=1e-9)
         for j in range(1, len(x))
     )
+
+
+def with_allclose_as_it_comes(attend: Attend, x: Tensor) -> bool:
+    before = attend(x)
+    return any(not torch.allclose(attend(changed_at(x, j))[:j], before[:j]) for j in range(1, len(x)))
+
+
+def a_share_of_the_numbers(attend: Attend, x: Tensor) -> bool:
+    before = attend(x)
+    return any(bool((moved(attend, x, j)[:j].max() / before.abs().max()) > 1e-8) for j in range(1, len(x)))
+
+
+def negated(attend: Attend, x: Tensor) -> bool:
+    before = attend(x)
+    for j in range(1, len(x)):
+        changed = x.clone()
+        changed[j] *= -1
+        if (attend(changed)[:j] - before[:j]).abs().max() > 1e-9:
+            return True
+    return False
+
+
+def turned_round(attend: Attend, x: Tensor) -> bool:
+    before = attend(x)
+    for j in range(1, len(x)):
+        changed = x.clone()
+        changed[j] = x[j].flip(0)
+        if (attend(changed)[:j] - before[:j]).abs().max() > 1e-9:
+            return True
+    return False
+
+
+def from_the_third_on(attend: Attend, x: Tensor) -> bool:
+    return any(moved(attend, x, j)[:j].max() > 1e-9 for j in range(2, len(x)))
 
 
 def by_cutting_the_text(attend: Attend, x: Tensor) -> bool:
@@ -300,6 +339,47 @@ def one_number_changed(attend: Attend, x: Tensor) -> bool:
     return False
 
 
+def split_detached(x: Tensor, n_heads: int) -> Tensor:
+    return by_unflatten(x, n_heads).detach()
+
+
+def split_in_half_precision(x: Tensor, n_heads: int) -> Tensor:
+    return by_unflatten(x, n_heads).half()
+
+
+def split_rounded(x: Tensor, n_heads: int) -> Tensor:
+    return by_unflatten(x, n_heads).round(decimals=4)
+
+
+def split_in_place(x: Tensor, n_heads: int) -> Tensor:
+    heads = by_unflatten(x, n_heads).clone()
+    x.zero_()
+    return heads
+
+
+def join_detached(y: Tensor) -> Tensor:
+    return by_flatten(y).detach()
+
+
+def join_in_double(y: Tensor) -> Tensor:
+    return by_flatten(y).double()
+
+
+def join_rounded(y: Tensor) -> Tensor:
+    return by_flatten(y).round(decimals=4)
+
+
+def join_in_place(y: Tensor) -> Tensor:
+    joined = by_flatten(y).clone()
+    y.zero_()
+    return joined
+
+
+def view_without_transpose(y: Tensor) -> Tensor:
+    B, h, T, d_k = y.shape
+    return y.transpose(1, 2).view(B, T, h * d_k)
+
+
 def a_tuple_of_heads(x: Tensor, n_heads: int) -> tuple[Tensor, ...]:
     return x.chunk(n_heads, dim=-1)
 
@@ -319,6 +399,7 @@ ANSWERS = {
             one_row: "has the shape (3,)",
             as_lists: "you return a list",
             always_three: "but not for T = 1",
+            eight_at_most: "but not for T = 40",
         },
     ),
     "leaks": Answers(
@@ -339,6 +420,11 @@ ANSWERS = {
             true_where_tight: "Which way round is the answer?",
             silent: "returns None",
             ups_only: "Is a step down no movement?",
+            with_allclose_as_it_comes: "a ten-millionth of the next",
+            a_share_of_the_numbers: "not a share of the numbers",
+            negated: "Is your change only a minus?",
+            turned_round: "the old one with numbers exchanged?",
+            from_the_third_on: "row 0 sees token 1",
             one_number_changed: "Do you change all its numbers?",
         },
     ),
@@ -355,6 +441,10 @@ ANSWERS = {
             always_the_first_features: "Which four belong to head 1?",
             three_heads_always: "but not for 1 of 6",
             a_tuple_of_heads: "What makes one of them",
+            split_detached: "cut off: no slope flows back",
+            split_in_half_precision: "comes out as torch.float16",
+            split_rounded: "Where are they rounded?",
+            split_in_place: "Which step works in place?",
         },
     ),
     "join_heads": Answers(
@@ -369,6 +459,14 @@ ANSWERS = {
             backwards: "the last head comes first",
             wrong_pair_swapped: "You swapped the last two axes",
             sequences_joined: "how long is it?",
+            join_detached: "cut off: no slope flows back",
+            join_in_double: "comes out as torch.float64",
+            join_rounded: "Where are they rounded?",
+            join_in_place: "Which step works in place?",
         },
+    ),
+    "attention_layer": Answers(
+        right=[fused_layer, layer_by_einsum, LayerHeadByHead],
+        wrong=LAYERS,
     ),
 }
