@@ -12,16 +12,13 @@ import pytest
 from notebooks.build import NOTEBOOKS
 
 # test_reading.py: minutes counted, lines over 88 columns, terms that the glossary lacks
-TIME: dict[str, str] = {
-}
+TIME: dict[str, str] = {}
 WIDTH: dict[str, str] = {
     "10": "a progress bar that ends with a validation",
 }
-GLOSSARY: dict[str, str] = {
-}
+GLOSSARY: dict[str, str] = {}
 # test_names.py: names with two meanings
-NAMES: dict[str, str] = {
-}
+NAMES: dict[str, str] = {}
 
 
 def each_source(unfinished: dict[str, str]) -> Callable[[Any], Any]:
