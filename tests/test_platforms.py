@@ -190,20 +190,20 @@ def test_the_modules_load_without_what_only_unix_has(monkeypatch: pytest.MonkeyP
 def test_a_checkpoint_that_another_program_has_open_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows renames and deletes no folder with an open file, such as a model's weights in a notebook beside."""
     source = checkpoint.BUNDLED["storyteller"]
-    for step in (1, 2, 3):
+    for step in (11500, 11501, 11502):  # the bundled model's own step, and two later
         shutil.copytree(source, checkpoint.checkpoint_folder(tmp_path, step))
     replace = os.replace
 
     def as_on_windows(old: Path, new: Path) -> None:
-        if Path(old).name == "step-00000001":
+        if Path(old).name == "step-00011500":
             raise PermissionError(13, "The process cannot access the file because it is being used")
         replace(old, new)
 
     monkeypatch.setattr(os, "replace", as_on_windows)
     checkpoint.keep_newest(tmp_path, 1)
     folders = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert folders == ["step-00000001", "step-00000003"]
-    assert checkpoint.load(checkpoint.checkpoint_folder(tmp_path, 1)).step == 11500, "whole"
+    assert folders == ["step-00011500", "step-00011502"]
+    assert checkpoint.load(checkpoint.checkpoint_folder(tmp_path, 11500)).step == 11500, "whole"
     monkeypatch.undo()
     checkpoint.keep_newest(tmp_path, 1)
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"], "next time"
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00011502"], "next time"
