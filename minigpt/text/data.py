@@ -235,6 +235,8 @@ def prepare_text(spec: dict[str, Any], text: str, vocab_size: int | None) -> Pat
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     cut = len(text) * 9 // 10
+    near = text.find(END_OF_TEXT, max(0, cut - len(END_OF_TEXT) + 1), cut + len(END_OF_TEXT) - 1)
+    cut = near if near >= 0 else cut  # not within a separator
     parts = {"train": text[:cut], "val": text[cut:]}
     special_tokens = (END_OF_TEXT,) if END_OF_TEXT in text else ()  # as corpora write it between their documents
     tokenizer: Tokenizer
