@@ -795,7 +795,7 @@ show_influence(one, the_package=lambda x: packages(x[None])[0])
 # ## Fewer keys than queries
 #
 # In this layer every head has its own queries, keys and values. While a model writes, the keys and values of all tokens so far are kept
-# (lesson 13), and with long texts they fill more memory than the weights. So in many models of today several heads of queries share one head of
+# (lesson 13), and with long texts and many users they can fill more memory than the weights. So in many models of today several heads of queries share one head of
 # keys and values: **grouped-query attention** (Ainslie et al. 2023), with the extreme of one shared head for all, multi-query attention (Shazeer
 # 2019). Weights are still one table for each head of queries; only the projection for keys and values gets narrower, and what must be
 # kept shrinks by the same factor. Lesson 20 (planned) builds it.
@@ -855,7 +855,7 @@ assert on_names.max() < 0.1 and after_names[2, :3].min() > 0.4
 
 # %% [markdown]
 # The first guess is wrong for every head. The second looks splendid: three heads of layer 3 put about half of their weight right after a name,
-# ten times as much as most others. Many a paper would stop here. But what do they look at with the *other* half? Look at one head, the third,
+# ten times as much as most others. We could stop here. But what do they look at with the *other* half? Look at one head, the third,
 # in one story. Rows are the positions where the hero or the helper is named next. A column is a token that gets some weight; its label also shows
 # the token before it.
 

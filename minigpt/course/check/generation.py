@@ -39,6 +39,8 @@ def write_until_stop(answer: Callable[[Callable[[list[int]], int], list[int], in
             f"{model}, your function does not end after 30 tokens. What changes in the text from one call to the next, "
             "and when should your loop end?"
         )
+    if any(isinstance(token, list) for token in got):
+        return f"{model}, you return lists within a list. Is it the next token that you append, or a whole text?"
     came = f"{model}, you return {got}."
     hints = {
         (2, 3, 4, 5): "The stop token is a signal, not a part of the text. When do you look for it?",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +53,13 @@ def last_token_only(model: Model, prompt: list[int], stop: int, max_new_tokens: 
         if (token := model([(prompt + new)[-1]])) == stop:
             break
         new.append(token)
+    return new
+
+
+def appends_the_text(best_next: Callable[[list[int]], int], prompt: list[int], stop: int, most: int) -> list[Any]:
+    new: list[Any] = []
+    while len(new) < min(most, 5):
+        new.append(prompt + new)
     return new
 
 
@@ -363,6 +371,7 @@ ANSWERS = {
             without_the_prompt: "did not see the prompt",
             last_token_only: "saw one token only",
             never_appends: "asked about the same text",
+            appends_the_text: "lists within a list",
             without_a_limit: "It never comes in this test",
             looks_in_the_prompt: "begin with the token that ends",
             changes_the_prompt: "the caller's prompt is",

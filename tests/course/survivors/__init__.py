@@ -7,7 +7,7 @@ import os
 import resource
 import tomllib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ ACCEPTED, REFUSED = "+", "-"
 SECONDS = 10  # of computing for one mutant, many times what a check needs
 
 
-def survivors(lesson: str, name: str) -> tuple[int, list[str]]:
+def survivors(lesson: str, name: str, known: Collection[str] = ()) -> tuple[int, list[str]]:
     """How many mutants of an exercise were made, and the names of those that its check accepts.
+
+    Those in `known` count as accepted without being run: to accept takes a check longest.
 
     They run in a child process. One that does not come to an end (a list that holds itself, printed) kills it after
     some seconds of computing, counts as refused, and the next child goes on behind it.
@@ -36,7 +38,7 @@ def survivors(lesson: str, name: str) -> tuple[int, list[str]]:
     names = [mutant for mutant, _ in (*mutants(exercise), *wrapped(exercise))]
     verdicts = ""
     while len(verdicts) <= len(names):
-        verdicts += _verdicts_of_a_child(lesson, name, start=len(verdicts))
+        verdicts += _verdicts_of_a_child(lesson, name, len(verdicts), known)
         if len(verdicts) <= len(names):
             verdicts += REFUSED
     if verdicts[-1] == REFUSED:
@@ -44,7 +46,7 @@ def survivors(lesson: str, name: str) -> tuple[int, list[str]]:
     return len(names), [mutant for mutant, verdict in zip(names, verdicts, strict=False) if verdict == ACCEPTED]
 
 
-def _verdicts_of_a_child(lesson: str, name: str, start: int) -> str:
+def _verdicts_of_a_child(lesson: str, name: str, start: int, known: Collection[str]) -> str:
     """One letter for each mutant from a number on, and one for the solution after them all."""
     exercise = solved(lesson)[name]
     reader, writer = os.pipe()
@@ -53,11 +55,12 @@ def _verdicts_of_a_child(lesson: str, name: str, start: int) -> str:
     if child == 0:
         try:
             warnings.simplefilter("ignore")
-            answers: list[Callable[[], Any]] = [make for _, make in (*mutants(exercise), *wrapped(exercise))]
-            for make in [*answers, lambda: exercise.run(exercise.cell)][start:]:
+            answers = [*mutants(exercise), *wrapped(exercise), ("", lambda: exercise.run(exercise.cell))]
+            for mutant, make in answers[start:]:
                 used = resource.getrusage(resource.RUSAGE_SELF)
                 resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS, -1))
-                os.write(writer, _verdict(CHECKS[lesson, name], make).encode())
+                verdict = ACCEPTED if mutant in known else _verdict(CHECKS[lesson, name], make)
+                os.write(writer, verdict.encode())
         finally:
             os._exit(0)
     os.close(writer)

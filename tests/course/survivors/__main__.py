@@ -22,12 +22,14 @@ def main(lessons: list[str]) -> None:
         for name in sorted(name for of, name in CHECKS if of == lesson):
             made, accepted = survivors(lesson, name)
             count.update(made=made, survived=len(accepted))
-            lines = [key for key in accepted if key not in listed(lesson).get(name, {})]
-            new += [f"[{name}]", *(f'{json.dumps(key, ensure_ascii=False)} = ""' for key in lines)] if lines else []
+            reasons = listed(lesson).get(name, {})
+            lines = [f'{json.dumps(key, ensure_ascii=False)} = ""' for key in accepted if key not in reasons]
+            lines += [f"# refused or not made, take it out: {key}" for key in reasons if key not in accepted]
+            new += [f"[{name}]", *lines] if lines else []
         print(
             f"{lesson}: {count['made']} made, {count['made'] - count['survived']} refused, {count['survived']} survive"
         )
-        print("\n".join(new))
+        print(*new, sep="\n", end="\n" if new else "")
         total += count
     print(f"all: {total['made']} made, {total['made'] - total['survived']} refused, {total['survived']} survive")
 
