@@ -896,9 +896,9 @@ plots.heatmap(
 # the value of the colour flows into the last token, from which the guess is made.
 #
 # Do not read too much into such maps. They show where a head looks, not why the model answers as it does. In other
-# networks, Jain and Wallace (2019) found quite different weights that led to the same answer; Wiegreffe and Pinter (2019)
-# replied that such weights are not what training finds, so that a map may still be *an* explanation. Our change of one
-# word at the beginning is the stronger evidence. The map says by which way it may have travelled.
+# networks, Jain and Wallace (2019) found quite different weights that led to the same answer. Wiegreffe and Pinter (2019)
+# replied that it depends on what one calls an explanation, and that such weights did worse in a test of their own. Our
+# change of one word at the beginning is the stronger evidence. The map says by which way it may have travelled.
 #
 # ### What a key means (optional)
 #
