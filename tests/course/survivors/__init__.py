@@ -35,10 +35,13 @@ def survivors(lesson: str, name: str, known: Collection[str] = ()) -> tuple[int,
         RuntimeError: the solution is refused after its mutants have run: one of them spoiled what the check keeps.
     """
     exercise = solved(lesson)[name]
-    names = [mutant for mutant, _ in (*mutants(exercise), *wrapped(exercise))]
+    made = [*mutants(exercise), *wrapped(exercise)]
+    names = [mutant for mutant, _ in made]
+    answers = [(mutant in known, make) for mutant, make in made]
+    answers.append((False, lambda: exercise.run(exercise.cell)))
     verdicts = ""
     while len(verdicts) <= len(names):
-        verdicts += _verdicts_of_a_child(lesson, name, len(verdicts), known)
+        verdicts += _verdicts_of_a_child(CHECKS[lesson, name], answers[len(verdicts) :])
         if len(verdicts) <= len(names):
             verdicts += REFUSED
     if verdicts[-1] == REFUSED:
@@ -46,21 +49,18 @@ def survivors(lesson: str, name: str, known: Collection[str] = ()) -> tuple[int,
     return len(names), [mutant for mutant, verdict in zip(names, verdicts, strict=False) if verdict == ACCEPTED]
 
 
-def _verdicts_of_a_child(lesson: str, name: str, start: int, known: Collection[str]) -> str:
-    """One letter for each mutant from a number on, and one for the solution after them all."""
-    exercise = solved(lesson)[name]
+def _verdicts_of_a_child(check: Exercise, answers: list[tuple[bool, Callable[[], Any]]]) -> str:
+    """One letter for each answer, up to one that never ends; those that are known to be right are not run."""
     reader, writer = os.pipe()
     with warnings.catch_warnings(action="ignore"):  # other threads do nothing here that a fork could tear apart
         child = os.fork()
     if child == 0:
         try:
             warnings.simplefilter("ignore")
-            answers = [*mutants(exercise), *wrapped(exercise), ("", lambda: exercise.run(exercise.cell))]
-            for mutant, make in answers[start:]:
+            for known, make in answers:
                 used = resource.getrusage(resource.RUSAGE_SELF)
                 resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS, -1))
-                verdict = ACCEPTED if mutant in known else _verdict(CHECKS[lesson, name], make)
-                os.write(writer, verdict.encode())
+                os.write(writer, (ACCEPTED if known else _verdict(check, make)).encode())
         finally:
             os._exit(0)
     os.close(writer)
