@@ -25,6 +25,7 @@ start_lesson()
 model, tokenizer = load_model("storyteller")
 explore(model.double(), tokenizer, {text!r}, {settings})
 """
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 KERNEL = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}}
 
 
@@ -125,8 +126,9 @@ def test_a_learner_types_points_and_turns(page: Page, lab: Lab) -> None:
     row = shown.attention.locator("g.token").nth(12)
     expect(row.locator("title")).to_have_text(looks(TEXT, layer=3, head=2, position=12))
 
-    # The saved file holds the picture, for where no widget can be drawn.
+    # The saved file holds the state of the widgets, for the next day, and the picture, for where nothing draws widgets.
     saved = shown.notebook.save()
+    assert WIDGET_STATE in saved.metadata["widgets"]
     (output,) = saved.cells[0].outputs
     assert "␣Ida" in output.data["image/svg+xml"]
 
@@ -261,3 +263,22 @@ def cell_that_explores(notebook: Notebook) -> Locator:
     """The cell with the explorer, scrolled to."""
     cells = nbformat.read(notebook.path, as_version=4).cells
     return notebook.cell(next(cell.id for cell in cells if cell.source.startswith("explore(")))
+
+
+def test_in_a_notebook_saved_and_opened_the_next_day_it_shows_what_it_showed(page: Page, lab: Lab) -> None:
+    shown = Explorer(page, lab)
+    shown.control("text").fill("Hana saw that Ken")
+    expect(shown.attention.locator("g.token")).to_have_count(6)
+
+    def holds_it(notebook: nbformat.NotebookNode) -> bool:
+        return "Hana saw that Ken" in str(notebook.metadata.get("widgets", {}).get(WIDGET_STATE))
+
+    shown.attention.locator("g.token").last.click()  # out of the text field, which keeps its keys to itself
+    shown.notebook.saved_when(holds_it, 60)
+    lab.open(page, "try_explore")  # with a new kernel, in which nothing has run
+    expect(page.locator(".jp-InputArea-prompt").first).to_have_text(re.compile(r"\[\d+\]:"))  # as it was saved
+    again = page.locator('.minigpt-explorer svg[role=img][aria-label*="looks at"]')
+    expect(again.locator("g.token")).to_have_count(6)
+    assert not page.get_by_text("Error displaying widget").count()
+    for words in ("if it stopped after", "What comes after"):
+        expect(page.locator(f'.minigpt-explorer svg[role=img][aria-label*="{words}"]')).to_be_visible()
