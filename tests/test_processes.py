@@ -38,12 +38,14 @@ def a_text_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "text.txt").write_text(TEXT)
 
 
+def torchrun(processes: int) -> list[str]:
+    local = ("--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}")
+    return [sys.executable, "-m", "torch.distributed.run", *local]
+
+
 def command(processes: int, *flags: str) -> list[str]:
-    python = [sys.executable, "-m"]
-    if processes > 1:
-        python += ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
-        python += [f"--nproc-per-node={processes}", "-m"]
-    return [*python, "minigpt", "train", *FLAGS, *flags]
+    python = torchrun(processes) if processes > 1 else [sys.executable]
+    return [*python, "-m", "minigpt", "train", *FLAGS, *flags]
 
 
 def train(processes: int, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -129,8 +131,7 @@ def test_a_process_keeps_its_share_of_what_training_takes() -> None:
             print(f"held {sum(tensor.to_local().nbytes for tensor in held)} of {16 * size}")
         """)
     )
-    run = [sys.executable, *command(2)[1:5], "held.py"]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*torchrun(2), "held.py"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("held")]
     assert len(lines) == 2 and all(2 * int(line[1]) == int(line[3]) for line in lines)

@@ -672,8 +672,8 @@ for precision, scale in trials:
     wrong = float((of_parameters - exact).norm() / exact.norm())
     zeros = (of_logits == 0).double().mean().item()
     # measured 0.0005, 0.003 and 0.5; on other processors up to three times as much
-    bound = min(limit for limit in (0.002, 0.02, 1, math.inf) if wrong < limit)
-    print(f"{precision:<9} scale {scale:<6g} {zeros:20.1%} {bound:29g}")
+    below = min(limit for limit in (0.002, 0.02, 1, math.inf) if wrong < limit)
+    print(f"{precision:<9} scale {scale:<6g} {zeros:20.1%} {below:29g}")
     assert (zeros > 0.99) == ((precision, scale) == ("float16", 1.0))
     error[precision, scale] = wrong
 assert 0.3 < error["float16", 1.0] < 0.8
