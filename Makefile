@@ -10,7 +10,7 @@ BIN := .venv/bin
 lab: .venv/.lab
 	$(BIN)/minigpt lab
 
-# Everything that must hold. Two processes run at once, so each has one thread; what trains asks torch for more itself.
+# Everything that must hold. Two processes run at once, so each has one thread.
 test test-browser lessons: export OMP_NUM_THREADS = 1
 test: .venv/.dev lint
 	$(BIN)/python -m pytest -n 2 tests

@@ -75,9 +75,12 @@ def cores() -> int:
 def fastest_threads(work: Callable[[], object], repeats: int = 3) -> int:
     """The number of CPU threads, of 1, 2, 4, … and all, with which `work` takes the least time.
 
-    More is not always faster: small matrices cost more to share than to multiply.
+    More is not always faster: small matrices cost more to share than to multiply. OMP_NUM_THREADS, where it is set,
+    is the most.
     """
-    candidates = sorted({1, cores()} | {2**i for i in range(10) if 2**i < cores()})
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    most = min(cores(), int(asked)) if asked.isdecimal() and int(asked) else cores()
+    candidates = sorted({1, most} | {2**i for i in range(10) if 2**i < most})
     before = torch.get_num_threads()
     best: dict[int, float] = {}
     for threads in candidates:

@@ -78,12 +78,17 @@ def test_the_fastest_number_of_threads_wins(monkeypatch: pytest.MonkeyPatch) -> 
         tried.append(torch.get_num_threads())
         now += took[torch.get_num_threads()] + (100 if tried.count(tried[-1]) == 1 else 0)  # a new pool starts slowly
 
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(runtime, "cores", lambda: 6)
     monkeypatch.setattr(time, "perf_counter", lambda: now)
     before = torch.get_num_threads()
     assert fastest_threads(work) == 4
     assert sorted(set(tried)) == [1, 2, 4, 6]
     assert torch.get_num_threads() == before
+    tried.clear()
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert fastest_threads(work) == 2
+    assert set(tried) == {1, 2}
 
 
 def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def _lesson_10_seconds() -> float:
 
     chosen, tokenizer, threads = preset(LESSON_10), storyteller_tokenizer(), torch.get_num_threads()
     model = replace(chosen.model, vocab_size=tokenizer.vocab_size)
-    trainer = Trainer(model, replace(chosen.train, threads=1), StoryData(tokenizer, model.context_length))
+    trainer = Trainer(model, chosen.train, StoryData(tokenizer, model.context_length))
     times = [trainer.train_step().seconds for _ in range(9)]  # since the beginning, and the first step prepares
     torch.set_num_threads(threads)
     return chosen.train.max_steps * statistics.median(later - sooner for sooner, later in pairwise(times))

@@ -227,8 +227,8 @@ class Trainer:
         until = min(until or config.max_steps, config.max_steps)
         log = metrics.Metrics(self.out, config.tensorboard) if self.out and rank() == 0 else None
         bar = tqdm(
-            total=until, initial=self.step, unit="step", disable=not progress or rank() > 0, dynamic_ncols=True,
-            smoothing=0.05,
+            total=until, initial=self.step, disable=not progress or rank() > 0, dynamic_ncols=True, smoothing=0.05,
+            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
         )  # fmt: skip
         validation = ""
         stopped = False
@@ -242,7 +242,7 @@ class Trainer:
                 best = False
                 if (config.eval_every and self.step % config.eval_every == 0) or (last and self.out):
                     line["val_loss"] = self._measure()
-                    validation = f", validation {line['val_loss']:.4f}"
+                    validation = f", val {line['val_loss']:.4f}"
                     best = not self.best or line["val_loss"] < self.best["val_loss"]
                     if best:
                         self.best = {"step": self.step, "val_loss": line["val_loss"]}

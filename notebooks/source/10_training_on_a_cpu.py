@@ -231,8 +231,8 @@ assert held_out > math.log(V)
 # %%
 BUGS = [
     "none", "targets = inputs", "targets two apart", "targets of another row",
-    "padding counts", "no causal mask", "embedding 50 times too large", "positions frozen",
-    "gradients never zeroed", "rate 100 times too small", "uphill",
+    "padding counts", "no causal mask", "embedding 50 times too large",
+    "positions frozen", "gradients never zeroed", "rate 100 times too small", "uphill",
 ]  # fmt: skip
 
 
@@ -320,11 +320,11 @@ def answers(bug: str) -> dict[str, bool]:
 
 found: dict[str, dict[str, bool]] = {}
 questions = ("1st loss", "by heart", "floor", "peeking", "reading", "moving")
-print(" " * 29 + "".join(f"{question:>10}" for question in questions))
+print(" " * 28 + "".join(f"{question:>10}" for question in questions))
 for bug in BUGS:
     found[bug] = answers(bug)
     words = ["ok" if passed else "FOUND" for passed in found[bug].values()]
-    print(f"{bug:<29}" + "".join(f"{word:>10}" for word in words))
+    print(f"{bug:<28}" + "".join(f"{word:>10}" for word in words))
 
 # %% [markdown]
 # The table is sobering. Question 2 finds what is wrong with the *optimiser*: gradients that pile up, a rate that is too small, a step
@@ -582,14 +582,14 @@ assert adamw_end - muon_end > 0.2
 # ```
 #
 # The model is smaller than the bundled storyteller, and it sees far fewer stories. One more thing differs: its positions are *rotary*
-# (lesson 3), not a learned row for each. One thread is enough for so small a model. (What to expect: with one thread of an old processor
-# with AVX2 and nothing else running, the training takes a little over three minutes; beside other work it takes longer, and nothing breaks. Processors with
+# (lesson 3), not a learned row for each. How many threads are fastest, a trial finds out before the first step. (What to expect: on two cores of an old processor
+# with AVX2 and nothing else running, the training takes a little over two minutes, and with one thread a little over three; beside other work it takes longer, and nothing breaks. Processors with
 # units for bfloat16 are faster. `minigpt doctor` says how long it takes on yours.)
 
 # %%
 chosen = preset("storyteller-fast")
 model_config = replace(chosen.model, vocab_size=V)
-recipe = replace(chosen.train, threads=1, eval_every=0)  # we measure ourselves
+recipe = replace(chosen.train, eval_every=0)  # we measure ourselves
 n_parameters = sum(parameter.numel() for parameter in GPT(model_config).parameters())
 print(f"{n_parameters:,} parameters,", end=" ")
 print(f"{recipe.max_steps} steps of {recipe.batch_size} stories")
@@ -606,7 +606,7 @@ print(f"stories that the run will see: {seen:,}, none of them twice")
 place = tempfile.TemporaryDirectory()  # for the checkpoints; gone when the kernel ends
 folder = Path(place.name)
 trainer = Trainer(model_config, recipe, data, out=folder / "story_run")
-print(f"{trainer.threads} thread, {trainer.precision}")
+print(f"threads: {trainer.threads}, {trainer.precision}")
 stages: list[dict[str, Any]] = []
 
 

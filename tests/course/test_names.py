@@ -3,8 +3,6 @@
 A learner goes back to a cell, changes a number and runs it again. That works only where the names which the cell reads
 still hold what they held. So no lesson gives a name a second meaning that an earlier cell would read, and no cell makes
 its own input unusable for the next time.
-
-While lessons are being mended, ``pytest tests/course/test_names.py -k 04 --runxfail`` shows what is left in lesson 4.
 """
 
 import ast
@@ -14,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from notebooks.build import lesson_from, parsed, read_source, tags
-from tests.course.unfinished import NAMES, each_source
+from tests.course.test_notebooks import each_source
 
 MAKERS = {"Generator", "default_rng"}  # torch's and numpy's
 
@@ -154,7 +152,7 @@ def changed_meanings(names: dict[str, Names]) -> Iterator[str]:
                 )
 
 
-@each_source(NAMES)
+@each_source
 def test_a_cell_run_again_shows_the_same(path: Path) -> None:
     names = {}
     for cell in lesson_from(read_source(path)).cells:  # with stubs: what a reader writes there is hers

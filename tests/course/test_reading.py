@@ -1,7 +1,4 @@
-"""What a reader meets on a page: a time that is true, lines that fit, and terms that the glossary knows.
-
-While lessons are being mended, ``pytest tests/course/test_reading.py -k 04 --runxfail`` shows what is left in lesson 4.
-"""
+"""What a reader meets on a page: a time that is true, lines that fit, and terms that the glossary knows."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +11,7 @@ import pytest
 from nbformat import NotebookNode
 
 from notebooks.build import GUARD, NOTEBOOKS, minutes, read_source
-from tests.course.unfinished import GLOSSARY, TIME, WIDTH, each_source
+from tests.course.test_notebooks import each_source
 
 TOLERANCE, LONGEST = 15, 100  # minutes
 COLUMNS = 88  # of code and printed text beside two sidebars on a page of 1,280 pixels
@@ -30,7 +27,7 @@ STRESSED = {
 LABELS = {"You will be able to", "Time", "Builds on", "Next", "Shift+Enter"}
 
 
-@each_source(TIME)
+@each_source
 def test_the_time_in_the_header_is_true(path: Path) -> None:
     source = read_source(path)
     header = re.search(r"\*\*Time\*\* (\d+) min", source.cells[0].source)
@@ -64,7 +61,7 @@ def test_the_rule_of_time() -> None:
     assert minutes(lesson_of(setup)) == 0
 
 
-@each_source(WIDTH)
+@each_source
 def test_code_and_printed_text_fit_the_page(path: Path) -> None:
     lesson = nbformat.read(NOTEBOOKS / f"{path.stem}.ipynb", as_version=4)
     solved = nbformat.read(NOTEBOOKS / "solutions" / f"{path.stem}.ipynb", as_version=4)
@@ -110,7 +107,7 @@ def test_what_is_too_wide() -> None:
     assert [line.split()[0] for line in too_wide(lesson_of(*found), outputs_only=True)] == ["b:", "c:"]
 
 
-@each_source(GLOSSARY)
+@each_source
 def test_the_glossary_has_every_term_that_a_lesson_sets_in_bold(path: Path) -> None:
     missing = [term for term in terms(read_source(path)) if not known(term)]
     assert not missing, (
