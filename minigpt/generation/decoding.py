@@ -133,6 +133,42 @@ def _compiled() -> Callable[..., Tensor]:
     return torch.compile(decode_token)
 
 
+def records(device: torch.device) -> bool:
+    """Whether a device can record what it is asked to do, and do it again at one word."""
+    return device.type == "cuda"
+
+
+class Recorded:
+    """A function of tensors that a GPU has recorded (a CUDA graph): a call is one launch and not some two hundred.
+
+    With few rows a GPU has done the work of a launch before the next one arrives, so it would wait for the processor
+    most of the time. A recording has fixed addresses: new inputs are copied to where the first ones were.
+
+    Args:
+        function: tensors to one tensor, always by the same operations; it may run twice with the same inputs.
+        inputs: of the shapes and types that all later ones will have.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], *inputs: Tensor) -> None:
+        self.inputs = [tensor.clone() for tensor in inputs]
+        with torch.cuda.device(inputs[0].device):
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                function(*self.inputs)  # libraries take memory at their first call, which cannot be recorded
+            torch.cuda.current_stream().wait_stream(aside)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.output = function(*self.inputs)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """The function's value, as a tensor of its own."""
+        for kept, new in zip(self.inputs, inputs, strict=True):
+            kept.copy_(new)
+        self.graph.replay()
+        return self.output.clone()
+
+
 class Decoding:
     """Rows of text that grow together, by one token a step.
 
@@ -155,13 +191,18 @@ class Decoding:
         self.model, self.prompts, self.num, self.compile = model, prompts, num, compile
         lengths = [len(prompt) for prompt in prompts for _ in range(num)]
         self.filled = max(lengths)  # columns
-        # A compiled step has one shape: each other length would take another translation.
+        # A compiled or recorded step has one shape for all lengths: it looks at the whole cache, and a mask hides what is
+        # empty. A compiled one has the same shape for all texts, too: each other would take another translation.
+        self.one_shape = compile or records(table.device)
+        self.recorded: Recorded | None = None
         n_columns = config.context_length if compile else min(self.filled + max_new_tokens, config.context_length)
         self.cache = KVCache(config, len(lengths), length=n_columns, device=table.device, dtype=table.dtype)
         self.columns = torch.arange(n_columns, device=table.device)
         self.padding = self.filled - torch.tensor(lengths, device=table.device)  # (B,): empty columns of each row
         self.padded = len(set(lengths)) > 1
-        if self.padded or compile:  # a mask gives a column the weight 0, and 0 times what memory held before may be NaN
+        if (
+            self.padded or self.one_shape
+        ):  # a mask gives a column the weight 0, and 0 times what memory held before may be NaN
             self.cache.keys.zero_()
             self.cache.values.zero_()
 
@@ -202,6 +243,8 @@ class Decoding:
         """Go on with these rows, in this order; a row may occur more than once. `start` is as for `KVCache.keep`."""
         if rows != list(range(len(self.padding))):
             self.cache.keep(rows, self.filled, start)
+            if len(rows) != len(self.padding):
+                self.recorded = None  # of another shape
             self.padding = self.padding[rows]
         # (B, 1, 1, length), for all heads and the one new token
         self.visible = (self.columns >= self.padding[:, None])[:, None, None]
@@ -228,14 +271,22 @@ class Decoding:
             x = x + self.model.position_embedding(positions)
         else:
             turn = rotation(positions[:, None, None], self.model.config.head_size)  # once for all blocks
-        # Each block's part by itself: of a larger tensor, a compiled step would copy the whole to change a column.
-        keys, values = self.cache.keys, self.cache.values  # (n_layers, B, h, length, head_size)
-        if self.compile:  # one shape for all lengths: a step looks at the whole cache, and the mask hides what is empty
-            mask = self.visible & (self.columns <= column)
-            logits = _compiled()(x, self.weights, self.head, keys.unbind(), values.unbind(), column, mask, turn)
+        if self.one_shape:
+            inputs = (x, column, self.visible & (self.columns <= column), *(turn or ()))
+            if records(x.device):
+                self.recorded = self.recorded or Recorded(self._in_one_shape, *inputs)
+                logits = self.recorded(*inputs)
+            else:
+                logits = self._in_one_shape(*inputs)
             return logits[:, : self.model.config.vocab_size]
-        end = self.filled
-        keys, values = keys.narrow(3, 0, end), values.narrow(3, 0, end)
-        not_padding = self.visible[..., :end] if self.padded else None
-        logits = decode_token(x, self.weights, self.head, keys.unbind(), values.unbind(), None, not_padding, turn)
+        keys, values = (store.narrow(3, 0, self.filled).unbind() for store in (self.cache.keys, self.cache.values))
+        not_padding = self.visible[..., : self.filled] if self.padded else None
+        logits = decode_token(x, self.weights, self.head, keys, values, None, not_padding, turn)
         return logits[:, : self.model.config.vocab_size]
+
+    def _in_one_shape(self, x: Tensor, column: Tensor, mask: Tensor, *turn: Tensor) -> Tensor:
+        """`decode_token` on the whole cache; arguments as there, `turn` as none or two."""
+        decode = _compiled() if self.compile else decode_token
+        # Each block's part by itself: of a larger tensor, a compiled step would copy the whole to change a column.
+        keys, values = self.cache.keys.unbind(), self.cache.values.unbind()  # each (B, h, length, head_size)
+        return decode(x, self.weights, self.head, keys, values, column, mask, (turn[0], turn[1]) if turn else None)

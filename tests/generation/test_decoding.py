@@ -3,18 +3,21 @@
 import functools
 import itertools
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, get_args
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._dynamo.testing import CompileCounter
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from minigpt.config import GPTConfig, Positions
 from minigpt.generation import decoding
+from minigpt.generation.beam_search import beam_search
 from minigpt.generation.decoding import Decoding, attend, last_logits, product
 from minigpt.generation.generate import generate, generate_batch
 from minigpt.model.gpt import GPT
@@ -251,3 +254,55 @@ def test_the_step_compiles_in_one_piece_and_once_for_all_lengths(monkeypatch: py
         assert generate(model, [1, 2], 5, num=n, seed=n, compile=True) == generate(model, [1, 2], 5, num=n, seed=n)
     assert counter.frame_count <= 3
     decoding._compiled.cache_clear()
+
+
+class Tape(TorchDispatchMode):
+    """A CUDA graph on the CPU: it keeps each operation with its tensors, and does it again with the same ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.operations.append((function, args, kwargs or {}, result))
+        return result
+
+    def replay(self) -> None:
+        for function, args, kwargs, result in self.operations:
+            again = function(*args, **kwargs)
+            # A view or a tensor changed in place already is where it was; a new one goes to the old one's address.
+            for old, new in zip(*map(torch.utils._pytree.tree_leaves, (result, again)), strict=True):
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+def test_a_recorded_step_writes_the_same_texts(monkeypatch: pytest.MonkeyPatch):
+    """No GPU is needed to see that a step reads all that changes from its inputs: a recording would not see more."""
+    tapes: list[Tape] = []
+
+    def tape() -> Tape:
+        tapes.append(Tape())
+        return tapes[-1]
+
+    nothing: Any = lambda *args: nullcontext()  # noqa: E731
+    monkeypatch.setattr(decoding, "records", lambda device: True)
+    for name, stand_in in {
+        "CUDAGraph": tape, "graph": lambda tape: tape, "device": nothing, "stream": nothing,
+        "Stream": MagicMock(), "current_stream": MagicMock(),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+
+    def write(model: GPT) -> tuple[list[list[list[int]]], list[list[int]]]:
+        prompts = [[1, 2, 3], [4], [5, 6]]
+        batch = generate_batch(model, prompts, 20, num=4, seed=2, stop_token=7, temperature=2.0)
+        beams = beam_search(model, [1, 2], 9, beams=3, stop_token=7)
+        return [[sample.tokens for sample in samples] for samples in batch], [beam.tokens for beam in beams]
+
+    for config in SHAPES:
+        model = model_of(config)
+        tapes.clear()
+        texts, beams = write(model)
+        assert 2 <= len(tapes) <= 8  # one for each number of rows, which falls as rows stop, and one for the beams
+        with patch.object(decoding, "records", return_value=False):
+            assert (texts, beams) == write(model)
