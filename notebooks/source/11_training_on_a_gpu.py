@@ -2,7 +2,7 @@
 # # Lesson 11 · Training on a GPU
 #
 # Between a naive training step and a good one on the same GPU lie seven changes. The mathematics stays; rounding, shapes and traffic change. This lesson
-# explains what each does in the machine. You need no GPU for it: most of it is bookkeeping of bytes and bits, and a laptop does that
+# explains what each change does in the machine. You need no GPU for it: most of it is bookkeeping of bytes and bits, and a laptop does that
 # to the last digit.
 #
 # **You will be able to**
@@ -97,7 +97,7 @@ assert times_as_long > 4
 # add. What is different?
 #
 # Each number of the lists is fetched from memory, used **once**, and a result is written back. Each number of the matrices is fetched, and used
-# for a whole row of results. The addition does not wait for arithmetic. It waits for memory. That is the first thing to know about a fast
+# for a whole row or column of results. The addition does not wait for arithmetic. It waits for memory. That is the first thing to know about a fast
 # computer, and nearly all of this lesson follows from it.
 
 # %% [markdown]
@@ -156,16 +156,10 @@ check.intensity(intensity)
 # rounded to 10 bits of fraction on their way into a product.)
 
 # %%
-SHEET = {
-    "float32": 67e12,
-    "TF32": 989e12,
-    "bfloat16": 1979e12,
-}  # the last two, says a footnote, «with sparsity»
-PEAK = {
-    "float32": 67e12,
-    "TF32": 989e12 / 2,
-    "bfloat16": 1979e12 / 2,
-}  # without: we will see why
+# the last two, says a footnote, «with sparsity»
+SHEET = {"float32": 67e12, "TF32": 989e12, "bfloat16": 1979e12}
+# without: we will see why
+PEAK = {"float32": 67e12, "TF32": 989e12 / 2, "bfloat16": 1979e12 / 2}
 BANDWIDTH = 3.35e12  # bytes a second
 
 for kind, peak in PEAK.items():
@@ -174,8 +168,8 @@ for kind, peak in PEAK.items():
 
 # %% [markdown]
 # In bfloat16 the H100 needs about 295 FLOPs for every byte, or its multipliers wait. An addition of two lists, with two bytes a number, offers 1/6. The gap
-# is that wide because the matrix products run on units of their own (NVIDIA calls them **Tensor Cores**), which do nothing else: every other operation, in
-# whatever format, has the 67 TFLOP/s of the first line at most. Memory has no such trick.
+# is that wide because the matrix products run on units of their own (NVIDIA calls them **Tensor Cores**), which do nothing else. Every other operation has
+# the 67 TFLOP/s of the first line (twice that if it calculates in two bytes, which LayerNorm, GELU and AdamW do not). Memory has no such trick.
 
 # %% [markdown]
 # ## What a step of GPT-2 asks for
@@ -290,8 +284,8 @@ plots.roofline(
 )
 
 # %% [markdown]
-# The points stand on the roof itself: that is the most they could reach, not a measurement. The four small things on the left run at a three-thousandth to a
-# hundredth of the peak, because they use each byte once. The large products stand on the level part. Attention stands far to the left, or close to the ridge,
+# The points stand on the roof itself: that is the most they could reach, not a measurement. The four on the left run at a three-thousandth to a
+# hundredth of the bfloat16 peak, because they do so little with each byte. The large products stand on the level part. Attention stands far to the left, or close to the ridge,
 # depending on how it is written.
 #
 # Why care about LayerNorm and GELU, with so few FLOPs? Because they take time as if they had many: 1.3 µs of arithmetic in a LayerNorm takes 30 µs. Ivanov et al. (2021) found that the movement of data is what limits the training of Transformers on GPUs.
@@ -345,7 +339,7 @@ assert faster > 2
 # %% [markdown]
 # ## The price of a launch
 #
-# That is the third remedy: *fewer kernels*. For each one the CPU must tell the GPU what to do, a **launch**. While the GPU works on large kernels the
+# The third remedy is *fewer kernels*. For each one the CPU must tell the GPU what to do, a **launch**. While the GPU works on large kernels the
 # CPU runs ahead and prepares the next. If the kernels are small, the GPU waits for the CPU. What does it cost to carry out the smallest operation?
 
 # %% tags=["nbval-ignore-output"]
@@ -622,9 +616,8 @@ with autocast(cpu, "bfloat16"):
 rounded = [
     tensor.bfloat16().float() for tensor in (activations, layer.weight, layer.bias)
 ]
-by_hand = (
-    rounded[0] @ rounded[1].T + rounded[2]
-).bfloat16()  # added up in float32, then rounded again
+# added up in float32, then rounded again
+by_hand = (rounded[0] @ rounded[1].T + rounded[2]).bfloat16()
 automatic.float().sum().backward()
 assert layer.weight.grad is not None
 of_weight = layer.weight.grad
@@ -702,7 +695,7 @@ assert coarser > 2 and better > 10
 # ### Exercise 4 · the loss scale (★★☆, 10 min)
 #
 # How large should the scale be? As large as possible, but so that nothing overflows: an infinite gradient would ruin every weight. So the trainer looks for it while it trains. It starts high. If a step's gradient
-# is not finite, the step is **skipped** and the scale **halved**. After every 2,000 good steps without a skip it is **doubled**. Write the rule. `good_steps` counts the good steps since the last skip.
+# is not finite, the step is **skipped** and the scale **halved**. After every 2,000 good steps without a skip it is **doubled**. Write the rule. `good_steps` counts the good steps since the last skip, before this one.
 
 
 # %% tags=["exercise"]
@@ -838,9 +831,8 @@ def watch_a_step(
                 with autocast(cpu, settings.precision):
                     logits = model(ids)
                 loss = next_token_loss(logits, ids, micro_batches * ids.numel())
-                del (
-                    logits
-                )  # or this table would live on while the loss makes three more
+                # or this table would live on while the loss makes three more
+                del logits
                 loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -1009,7 +1001,7 @@ print(f"products alone: {1000 * products:.1f} ms, MFU {utilisation:.0%}")
 assert utilisation > 1
 
 # %% [markdown]
-# Read it from above. The first two rungs look alike in the books, and not on the clock: TF32 moves the same bytes, but its products run several times faster. bfloat16 and fused attention cut the bytes. The fused optimiser changes little but the number of launches, which this
+# Read it from above. The first two rungs move the same bytes, and yet the predicted times differ: TF32's products run several times faster. bfloat16 and fused attention cut the bytes. The fused optimiser changes little but the number of launches, which this
 # prediction does not see. And of what is left, most is still traffic. There `torch.compile` comes in; no bookkeeping from outside can tell what it will do, so it has to be measured.
 #
 # The last line is the end of the ladder: faster than the products alone no step can be. And its MFU is above 100%! Nothing is wrong with the machine. The formula counts the masked half of attention, which a fused kernel skips; that outweighs the scores that it
