@@ -568,9 +568,8 @@ def accumulate(parts: int, always_send: bool) -> dict[str, Any]:
     rows = zip(inputs.chunk(parts), targets.chunk(parts), strict=True)
     for part, (x, y) in enumerate(rows, start=1):
         wait = part < parts and not always_send
-        with (
-            network.no_sync() if wait else contextlib.nullcontext()
-        ):  # around the forward pass too
+        # around the forward pass too
+        with network.no_sync() if wait else contextlib.nullcontext():
             loss = next_token_loss(network(x), y, n_targets)
             (loss * world_size()).backward()
     found = parameters_to_vector(gradients(model))
@@ -760,7 +759,7 @@ each = 16 * 2**20 / 16_384
 print(f"Llama 3: 16M tokens in a batch, on 16,384 GPUs: {each:,.0f} each")
 
 # %% [markdown]
-# This leaves out every other cost, and still shows the wall: 16,384 GPUs cannot each be a copy of the model on its own. Why
+# This leaves out every other cost, and still shows the wall: with 1,024 tokens each, 16,384 copies of the model would mostly wait for the sum. Why
 # not a larger batch? Past some size it hardly improves the gradient: McCandlish et
 # al. (2018) predict that size from the *gradient noise scale*. In `minigpt`, `--batch-size` is the *global* batch. More GPUs
 # compute the same run faster. A larger batch is another run, and wants another learning rate (Goyal et al. 2017).
@@ -769,7 +768,8 @@ print(f"Llama 3: 16M tokens in a batch, on 16,384 GPUs: {each:,.0f} each")
 # ## A thousand GPUs: share the model
 #
 # Data parallelism keeps 16 bytes for each parameter on *every* GPU. For Llama 3 that was 6.48 TB. Three ways to cut the model
-# are in use, and large runs combine them: cut the optimiser (below), **tensor parallelism** cuts each layer, **pipeline parallelism** cuts between layers.
+# are in use, and large runs combine them: sharding shares out what each weight needs, first of all the optimiser's numbers;
+# **tensor parallelism** cuts each layer; **pipeline parallelism** cuts between layers.
 #
 # ### Cut the optimiser: sharding
 #
@@ -812,8 +812,8 @@ print(f"AdamW keeps {kept:.0f} number a parameter on each process, instead of 2"
 assert apart(alone["weights"], sharded[0]["weights"]) < 1e-12 and kept == 1
 
 # %% [markdown]
-# Equal again, with half the optimiser's memory on each process. Stage 2 keeps only the own share of the gradients as well.
-# Stage 3 also keeps only the own share of the weights, and gathers each layer's just before it is needed, forward and
+# Equal again, with half the optimiser's memory on each process. In stage 2 a process keeps only its own share of the gradients as well.
+# In stage 3 it also keeps only its own share of the weights, and gathers each layer's just before it is needed, forward and
 # backward. That costs half as much traffic again (section 7 of the paper). PyTorch calls it **FSDP** (Zhao et al. 2023), and `minigpt train --shard` uses it.
 #
 # ### All in shards (optional)
@@ -902,9 +902,8 @@ print(torch.allclose(joined, network(stream)))
 # is a lot of talk. Take a sequence of 8,192 tokens in Llama 3, with 8 GPUs for each layer and its 126 layers on 16 such groups:
 
 # %%
-all_reduce_bytes = (
-    2 * 7 / 8 * 8192 * 16_384 * 2
-)  # ring of 8; tokens × d_model, 2 bytes each
+# ring of 8; tokens × d_model, 2 bytes each
+all_reduce_bytes = 2 * 7 / 8 * 8192 * 16_384 * 2
 each_gpu = 4 * 126 / 16 * all_reduce_bytes
 compute = 6 * parameters * 8192 / (8 * 16) / speed
 print(f"each GPU sends {each_gpu / 1e9:.1f} GB and computes for {compute:.2f} s")
@@ -951,14 +950,14 @@ for m in (1, 4, 8):
 # ### Together: Llama 3 (optional)
 #
 # 16,384 GPUs = 8 (tensor) × 16 (pipeline) × 128 (data). Each copy of the model lives on 128 GPUs, and 128 copies share the batch.
+# With gradients in float32, as in exercise 4, a parameter takes 2 + 4 + 12 bytes.
 
 # %%
 on_each = parameters / (8 * 16)  # parameters on each GPU
 print(f"GPUs: {8 * 16 * 128:,}; parameters on each: {on_each / 1e9:.2f} billion")
-print(f"16 bytes each, without activations:  {16 * on_each / 1e9:.1f} GB of 80")
-print(
-    f"optimiser shared by the 128 copies:  {(2 + 2 + 12 / 128) * on_each / 1e9:.1f} GB"
-)
+alone_on_it, shared = (2 + 4 + 12) * on_each, (2 + 4 + 12 / 128) * on_each
+print(f"18 bytes each, without activations:  {alone_on_it / 1e9:.1f} GB of 80")
+print(f"optimiser shared by the 128 copies:  {shared / 1e9:.1f} GB")
 print(f"tokens for each copy of the model:   {16 * 2**20 / 128:,.0f};", end=" ")
 print(f"the sum hides from {enough:,.0f} on")
 
@@ -1014,10 +1013,9 @@ plots.curves(
 
 # %%
 crew.dismiss()
-folder = Path(tempfile.mkdtemp())
-elsewhere = os.environ | {
-    "MINIGPT_CACHE": str(folder / "cache")
-}  # for token files; this folder is thrown away
+place = tempfile.TemporaryDirectory()  # gone when the kernel ends
+folder = Path(place.name)
+elsewhere = os.environ | {"MINIGPT_CACHE": str(folder / "cache")}  # for token files
 text = folder / "stories.txt"
 text.write_text(
     "\n".join(stories.story_at("train", i).text for i in range(100)), encoding="utf-8"
@@ -1061,7 +1059,7 @@ assert len(of_pair) == 10 and apart(of_one, of_pair) < 1e-5
 
 # %% [markdown]
 # Now a machine breaks, and the last checkpoint with it. What is left is the checkpoint of step 5, written by two processes.
-# Only one process can be had today. Does the run go on as if nothing had happened?
+# Today there is only one process. Does the run go on as if nothing had happened?
 
 # %%
 shutil.rmtree(folder / "pair" / "checkpoints" / "step-00000010")
