@@ -51,9 +51,8 @@ start_lesson()
 
 # %%
 model, tokenizer = load_model("storyteller")
-model = (
-    model.double()
-)  # more digits than a GPT needs, so that every computer writes the same stories
+# more digits than a GPT needs, so that every computer writes the same stories
+model = model.double()
 START = tokenizer.special_tokens[END_OF_TEXT]  # stands before and after each story
 ROOM = model.config.context_length - 1  # new tokens that fit behind START
 
@@ -159,7 +158,7 @@ print(textwrap.fill("…" + tokenizer.decode(beyond), 88))
 
 
 # %% [markdown]
-# Count it: of all runs of three tokens, how many are new?
+# Count it: of all runs of three tokens, how many are different?
 
 
 # %%
@@ -253,7 +252,7 @@ def sample_token(logits: Tensor, temperature: float, generator: torch.Generator)
 check.sample_token(sample_token)
 
 # %% [markdown]
-# The same test on the package: `draw` inverts the line of lesson 1, for many rows at once. How far may shares stray by chance?
+# The same test on the package: `draw` uses the line of lesson 1, for many rows at once. How far may shares stray by chance?
 # The standard deviation of a share is $\sqrt{p(1-p)/n}$; we allow five of them.
 
 # %%
@@ -298,9 +297,8 @@ def show(
     """The most probable tokens after a text, as they would be drawn."""
     logits = logits_after(text)
     probabilities = distribution(logits, temperature, top_k, top_p)[0]
-    best = (
-        logits[0].topk(count).indices
-    )  # the same tokens whatever the setting does to them
+    # the same tokens whatever the setting does to them
+    best = logits[0].topk(count).indices
     kept = int((probabilities > 0).sum())
     title = (
         f"temperature {temperature}, top-k {top_k}, top-p {top_p}: {kept:,} tokens left"
@@ -391,7 +389,7 @@ check.nucleus(nucleus)
 
 # %% [markdown]
 # In torch there is no loop: sort, add up, and ask of each token what the more probable ones hold already. If they hold p, it is
-# outside. (The last digits of p are left open, as in the exercise; the more so the smaller the rest beyond p is.)
+# outside. (A sum that misses p by a hair counts as p, as in the exercise: by a millionth of what lies beyond p.)
 
 
 # %% tags=["package:minigpt.generation.generate.keep_top_p"]
@@ -399,15 +397,12 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Logits (B, V) with all but the nucleus at minus infinity."""
     ordered, order = logits.sort(descending=True)
     probabilities = ordered.double().softmax(dim=-1)
-    before = (
-        probabilities.cumsum(dim=-1) - probabilities
-    )  # what the more probable tokens hold already
-    outside = before >= p - 1e-6 * (
-        1 - p
-    )  # from the most probable down; a rounded p is p
-    outside = outside.scatter(
-        dim=-1, index=order, src=outside
-    )  # in the vocabulary's order
+    # what the more probable tokens hold already
+    before = probabilities.cumsum(dim=-1) - probabilities
+    # from the most probable down; a rounded p is p
+    outside = before >= p - 1e-6 * (1 - p)
+    # in the vocabulary's order
+    outside = outside.scatter(dim=-1, index=order, src=outside)
     return logits.masked_fill(outside, -math.inf)
 
 
@@ -488,14 +483,13 @@ def measure(
     )  # (B, longest + 1)
     bits, nats, tokens = 0.0, 0.0, 0
     for logits, ids in zip(model(padded), sequences, strict=True):
-        came = torch.tensor(
-            [*ids, START][:ROOM]
-        )  # (T,): the story and its end, if there was room for the end
+        # (T,): the story and its end, if there was room for the end
+        came = torch.tensor([*ids, START][:ROOM])
         logits = logits[: len(came)]  # (T, vocab_size)
         drawn_from = distribution(logits, temperature, top_p=top_p)
-        bits -= float(torch.special.xlogy(drawn_from, drawn_from).sum()) / math.log(
-            2
-        )  # the entropy of each step
+        # the entropy of each step
+        entropies = -torch.special.xlogy(drawn_from, drawn_from).sum(dim=-1)  # (T,)
+        bits += float(entropies.sum()) / math.log(2)
         nats -= float(logits.log_softmax(dim=-1).gather(1, came[:, None]).sum())
         tokens += len(came)
     return bits / len(sequences), perplexity(nats / tokens)
@@ -558,7 +552,7 @@ print(f"20 of 20 come out with probability {0.95**20:.2f}, where 95 in 100 are r
 # - Hotter, the tail comes in. Variety rises, but now it is the variety of nonsense.
 # - With top-p most of the tail stays out at the same temperature, until the nucleus itself grows too wide.
 #
-# Colder than 1 costs little variety *here*, because at most places a fair die decides the next token: what is equally probable
+# Colder than 1 costs little variety *here*, because most choices in this world are throws of a fair die: what is equally probable
 # stays so at any temperature above 0. Where it is not, cold takes the rarer tokens away: look at the sizes of the nucleus above, at
 # temperatures 0.5 and 1. In ordinary text few choices are fair.
 
@@ -614,9 +608,8 @@ for first in ("the", "a"):
 # so their logarithms add up.
 
 # %%
-Scored = tuple[
-    float, list[int]
-]  # ln of the probability, and the text with its stop token
+# ln of the probability, and the text with its stop token
+Scored = tuple[float, list[int]]
 
 
 def beam_search(
@@ -630,9 +623,8 @@ def beam_search(
     beams: list[Scored] = [(0.0, [start])]
     finished: list[Scored] = []
     for _ in range(max_new_tokens):
-        rows = log_probabilities(
-            [ids for _, ids in beams]
-        )  # (number of beams, vocab_size)
+        # (number of beams, vocab_size)
+        rows = log_probabilities([ids for _, ids in beams])
         longer = [
             (score + float(row[token]), [*ids, int(token)])
             for (score, ids), row in zip(beams, rows, strict=True)
@@ -693,7 +685,7 @@ print(f"tokens that the two best beams share: {shared:.0%}")
 assert shared > 0.8
 
 # %% [markdown]
-# The four beams are no four stories. They differ in a few words. And are they more probable than the greedy story? Here are the
+# The four beams are not four stories. They differ in a few words. And are they more probable than the greedy story? Here are the
 # bits of surprise along the way, of the greedy story and the best beam. Fewer bits mean more probable.
 
 
@@ -701,12 +693,10 @@ assert shared > 0.8
 @torch.inference_mode()
 def bits_so_far(ids: list[int]) -> Tensor:
     """Surprise of the text after each token, in bits; START is at both ends."""
-    log_probabilities = model(torch.tensor([ids[:-1]]))[0].log_softmax(
-        dim=-1
-    )  # (T, vocab_size)
-    return -log_probabilities.gather(1, torch.tensor(ids[1:])[:, None])[:, 0].cumsum(
-        0
-    ) / math.log(2)
+    logits = model(torch.tensor([ids[:-1]]))[0]  # (T, vocab_size)
+    came = torch.tensor(ids[1:])[:, None]  # (T, 1)
+    nats = -logits.log_softmax(dim=-1).gather(1, came)[:, 0]  # (T,)
+    return nats.cumsum(0) / math.log(2)
 
 
 paths = {"greedy": bits_so_far(one[0][1]), "best beam": bits_so_far(four[0][1])}
@@ -824,9 +814,8 @@ values = [[10.0, 0.0], [0.0, 10.0], [5.0, 5.0]]
 kept_keys: list[list[float]] = []
 kept_values: list[list[float]] = []
 stepwise = []
-for query, key, value in zip(
-    queries, keys, values, strict=True
-):  # the tokens arrive one by one
+# the tokens arrive one by one
+for query, key, value in zip(queries, keys, values, strict=True):
     kept_keys.append(key)
     kept_values.append(value)
     powers = [
@@ -892,9 +881,8 @@ class Shelf:
             config.context_length,
             config.head_size,
         )
-        self.keys = torch.empty(
-            shape, dtype=torch.float64
-        )  # (n_layers, B, h, context_length, head_size)
+        # (n_layers, B, h, context_length, head_size)
+        self.keys = torch.empty(shape, dtype=torch.float64)
         self.values = torch.empty(shape, dtype=torch.float64)
 
     def update(
@@ -1033,9 +1021,8 @@ assert (
 
 # %%
 weight_bytes = 2 * parameter_count(gpt2)  # 16 bits each
-step = (
-    weight_bytes / 3.35e12
-)  # seconds, at the memory bandwidth of an H100's data sheet
+# seconds, at the memory bandwidth of an H100's data sheet
+step = weight_bytes / 3.35e12
 print(
     f"{weight_bytes / 1e9:.2f} GB of weights: {1e6 * step:.0f} µs a step at least, "
     f"{1 / step:,.0f} steps a second at most"
