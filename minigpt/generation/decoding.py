@@ -191,8 +191,8 @@ class Decoding:
         self.model, self.prompts, self.num, self.compile = model, prompts, num, compile
         lengths = [len(prompt) for prompt in prompts for _ in range(num)]
         self.filled = max(lengths)  # columns
-        # A compiled or recorded step has one shape for all lengths: it looks at the whole cache, and a mask hides what is
-        # empty. A compiled one has the same shape for all texts, too: each other would take another translation.
+        # A compiled or recorded step has one shape for all lengths: it looks at the whole cache, and a mask hides what
+        # is empty. A compiled one has the same shape for all texts, too: each other would take another translation.
         self.one_shape = compile or records(table.device)
         self.recorded: Recorded | None = None
         n_columns = config.context_length if compile else min(self.filled + max_new_tokens, config.context_length)
