@@ -168,7 +168,7 @@ def _config(folder: Path) -> dict[str, Any]:
         raise InputError(f"checkpoint {str(folder)!r}: config.json is damaged or no JSON ({error})") from None
     if not (isinstance(config, dict) and "format" in config and "sha256" in config):
         raise InputError(
-            f'{str(folder)!r} is no checkpoint of minigpt: its config.json has no "format" and "sha256". If it is a '
+            f'{str(folder)!r} is no checkpoint of minigpt: its config.json has no "format" and "sha256". If it is '
             'a GPT-2 for transformers, its config.json needs "model_type": "gpt2"'
         )
     return config
