@@ -87,9 +87,8 @@ def load_what_fits(folder: Path, config: GPTConfig) -> GPT:
         for ours, theirs in gpt2_names(config).items():
             tensor = file.get_tensor(theirs)
             state[ours] = tensor if tensor.shape == state[ours].shape else tensor.T
-    state["output_head.weight"] = state[
-        "token_embedding.weight"
-    ]  # tied: one matrix for both (lesson 8)
+    # tied: one matrix for both (lesson 8)
+    state["output_head.weight"] = state["token_embedding.weight"]
     print("torch says:", model.load_state_dict(state))
     return model.eval()
 
@@ -231,9 +230,8 @@ def our_name(theirs: str) -> str:
         "ln_f": "final_norm",
     }
     inside = {name: ours for ours, name in BLOCK_NAMES.items()}
-    module, _, kind = theirs.removeprefix("transformer.").rpartition(
-        "."
-    )  # kind: weight or bias
+    # kind: weight or bias
+    module, _, kind = theirs.removeprefix("transformer.").rpartition(".")
     if module in outside:
         return f"{outside[module]}.{kind}"
     _, layer, part = module.split(".", 2)
@@ -399,9 +397,8 @@ def reference(
     seen: dict[str, Tensor] = {}
 
     def conv1d(name: str, x: Tensor) -> Tensor:
-        seen[name] = (
-            x @ w[f"{name}.weight"] + w[f"{name}.bias"]
-        )  # no transposition anywhere
+        # no transposition anywhere
+        seen[name] = x @ w[f"{name}.weight"] + w[f"{name}.bias"]
         return seen[name]
 
     def norm(name: str, x: Tensor) -> Tensor:
@@ -414,18 +411,17 @@ def reference(
     x = seen["wte"] + seen["wpe"]  # (B, T, d_model)
     for i in range(sum(name.endswith("ln_1.weight") for name in w)):
         qkv = conv1d(f"h.{i}.attn.c_attn", norm(f"h.{i}.ln_1", x))  # (B, T, 3 d_model)
-        q, k, v = (
+        q, k, v = (  # (B, h, T, d_k)
             part.unflatten(-1, (n_heads, -1)).transpose(1, 2)
             for part in qkv.chunk(3, dim=-1)
-        )  # (B, h, T, d_k)
+        )
         heads, _ = scaled_dot_product_attention(q, k, v, causal=True)  # lesson 5
         x = x + conv1d(f"h.{i}.attn.c_proj", heads.transpose(1, 2).flatten(2))
         x = x + conv1d(
             f"h.{i}.mlp.c_proj", gelu(conv1d(f"h.{i}.mlp.c_fc", norm(f"h.{i}.ln_2", x)))
         )
-    seen["logits"] = (
-        norm("ln_f", x) @ w["wte.weight"].T
-    )  # tied: the table again, (B, T, vocab_size)
+    # tied: the table again, (B, T, vocab_size)
+    seen["logits"] = norm("ln_f", x) @ w["wte.weight"].T
     return seen
 
 
@@ -543,9 +539,8 @@ def columns(w: dict[str, Tensor], order: Tensor) -> dict[str, Tensor]:
     return {name: t[..., order] if ".c_attn." in name else t for name, t in w.items()}
 
 
-thirds = torch.arange(3 * config.d_model).view(
-    3, config.n_heads, d_k
-)  # what each column is: q k v, head, of d_k
+# what each column is: q k v, head, of d_k
+thirds = torch.arange(3 * config.d_model).view(3, config.n_heads, d_k)
 mistakes = {
     "attn.c_proj not turned": reference(turned(exact), ids, config.n_heads),
     "queries and keys exchanged": reference(
@@ -578,7 +573,7 @@ assert all(changes[name] < 0.05 for name in list(mistakes)[3:6])
 assert changes["2 heads in place of 4"] > 0.3
 
 # %% [markdown]
-# The first three ruin the model, and so does the last. The three between you would hardly see in a loss, and the comparison
+# The first three ruin the model, and the last harms it plainly. The three between you would hardly see in a loss, and the comparison
 # shows them all the same. A wrong number of heads usually shows: 8 happens to be nearly harmless for this model, 2 is not. So
 # nobody can say beforehand which mistake a loss will show. Read the places with care: GELU
 # stands between `c_fc` and `c_proj` and is not recorded, so its mistake is first seen at `c_proj`.
@@ -655,14 +650,11 @@ print("every weight equal, every place equal, every token id equal")
 # also runs without it. With it (`pip install transformers`), the cell loads our folder as anybody would load a GPT-2.
 
 # %% tags=["nbval-ignore-output"]
-os.environ |= {
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-}  # all it needs is in our folder
+# all it needs is in our folder
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 try:
-    with contextlib.redirect_stderr(
-        io.StringIO()
-    ):  # it reports progress and gives advice there
+    # it reports progress and gives advice there
+    with contextlib.redirect_stderr(io.StringIO()):
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         hugging_face = AutoModelForCausalLM.from_pretrained(folder).double()
@@ -695,10 +687,9 @@ else:
 
 # %%
 TIDES = (
-    "A tide is the slow rise and fall of the sea. The moon pulls on the water, and on "
-    "the side nearest to it the pull is "
-    "stronger than on the far side. So the ocean is stretched a little, and the "
-    "turning earth carries each coast through "
+    "A tide is the slow rise and fall of the sea. The moon pulls on the water, and "
+    "on the side nearest to it the pull is stronger than on the far side. So the "
+    "ocean is stretched a little, and the turning earth carries each coast through "
     "the bulges, twice in a day. Sailors knew the pattern long before anyone could "
     "explain it."
 )
@@ -707,10 +698,8 @@ TIDES = (
 @torch.inference_mode()
 def token_probabilities(model: GPT, start: int, ids: list[int]) -> Tensor:
     """What the model gave to each of the ids when it came, (T,)."""
-    probabilities = model(torch.tensor([[start, *ids[:-1]]]))[0].softmax(
-        dim=-1
-    )  # (T, vocab_size)
-    return probabilities.gather(1, torch.tensor(ids)[:, None]).squeeze(1)
+    logits = model(torch.tensor([[start, *ids[:-1]]]))[0]  # (T, vocab_size)
+    return logits.softmax(dim=-1).gather(1, torch.tensor(ids)[:, None]).squeeze(1)
 
 
 def perplexity_of(probabilities: Tensor) -> float:
@@ -831,9 +820,8 @@ floor_bits = sum(story.bits for story in some) / bytes_of_some
 story_bits = -p_story.log2().sum().item() / len(unseen.encode())
 tides_bits = -p_tides.log2().sum().item() / len(TIDES.encode())
 with torch.inference_mode():
-    end = (
-        storyteller(ids)[0, -1].softmax(dim=-1)[START].item()
-    )  # a story ends where the next begins
+    # a story ends where the next begins
+    end = storyteller(ids)[0, -1].softmax(dim=-1)[START].item()
 assert -math.log2(end) < 0.01
 print(f"our model on 20 stories:  {model_bits:.2f} bits per byte")
 print(f"the least possible there: {floor_bits:.2f}")
@@ -848,9 +836,8 @@ print(f"our model on the tides:   {tides_bits:.2f}")
 def compressed(text: str) -> tuple[float, float]:
     """Bits per byte of gzip and of lzma."""
     data = text.encode()
-    return 8 * len(gzip.compress(data)) / len(data), 8 * len(lzma.compress(data)) / len(
-        data
-    )
+    by_gzip, by_lzma = len(gzip.compress(data)), len(lzma.compress(data))
+    return 8 * by_gzip / len(data), 8 * by_lzma / len(data)
 
 
 long_text = "\n".join(stories.story_at("test", i).text for i in range(2000))
