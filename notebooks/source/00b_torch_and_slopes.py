@@ -68,7 +68,7 @@ print("batch[0]      ", tuple(batch[0].shape))  # the first text
 print("batch[:, -1]  ", tuple(batch[:, -1].shape))  # the last token of each text
 print("batch[:, -1:] ", tuple(batch[:, -1:].shape))  # the same, a dimension more
 print("batch[0, 1, 0]", tuple(batch[0, 1, 0].shape))  # one number, still a tensor
-assert batch[0, 1, 0].item() == nested[0][1][0] == 3  # item() makes a number of Python
+assert batch[0, 1, 0].item() == nested[0][1][0] == 3  # item() makes a Python number
 
 # %% [markdown]
 # A tensor of ids as an index fetches rows. A GPT begins with exactly that (lesson 3). And two functions join tensors: `cat`
@@ -84,8 +84,8 @@ assert torch.cat([table, table]).shape == (6, 2)
 assert torch.stack([table, table]).shape == (2, 3, 2)
 
 # %% [markdown]
-# Every number of a tensor has the same **dtype**. Fractions are float32 unless you say otherwise: seven digits. Our lessons
-# compute in float64, sixteen digits, so that every computer shows the same four.
+# Every number of a tensor has the same **dtype**. Fractions are float32 unless you say otherwise: seven digits. Where our
+# lessons show digits, they mostly compute in float64, sixteen of them, so that every computer shows the same.
 
 # %% [markdown]
 # ## 2 · Along a dimension
@@ -143,10 +143,10 @@ assert x.view(3, 2).tolist() == [line[0:2], line[2:4], line[4:6]]
 assert x.T.tolist() == [list(column) for column in zip(*x.tolist(), strict=True)]
 
 # %% [markdown]
-# Same shape, other table. **A view never turns anything.** Whoever needs the columns and takes `view` gets no error.
+# Same shape, other table. **`view` never turns anything.** Whoever needs the columns and takes `view` gets no error.
 #
 # `flatten` makes one dimension of several, `unflatten` several of one, `-1` lets torch work out a length.
-# `transpose(1, 2)` exchanges any two dimensions. Here is a trick of lesson 1. Number every pair of ids, count the numbers
+# `transpose(1, 2)` exchanges two dimensions, here 1 and 2. Here is a trick of lesson 1. Number every pair of ids, count the numbers
 # with `bincount`, and view the counts as a table:
 
 # %%
@@ -167,8 +167,8 @@ seen_as_table[0, 1] = 7
 print("original:", original.tolist(), "copy:", copied.tolist())
 
 # %% [markdown]
-# `T` moves nothing in memory either. It only notes that the steps are other ones: in `x` the next row is 3 numbers further
-# on, in `x.T` it is 1 further. Such a tensor is not **contiguous**, its rows do not lie one after the other, and `view`
+# `T` moves nothing in memory either. It only notes other steps: in `x` the next row begins 3 numbers further on, in `x.T` it
+# begins 1 further on. Such a tensor is not **contiguous**, its rows do not lie one after the other, and `view`
 # refuses it. Then `contiguous()` first makes a copy in order. `reshape` does both at once.
 
 # %%
@@ -258,7 +258,7 @@ assert mapped.shape == (3, 4) and mapped.tolist() == products
 assert torch.equal(mapped, F.linear(tokens, W))
 
 # %% [markdown]
-# Every weight matrix in this course is multiplied like this. With more dimensions in front, (B, T, d_in), each (T, d_in)
+# Nearly every weight matrix in this course is multiplied like this. With more dimensions in front, (B, T, d_in), each (T, d_in)
 # table is multiplied on its own: `x @ W.T` has shape (B, T, d_out).
 #
 # ### Exercise 3 · a linear map (★☆☆, 3 min)
@@ -383,7 +383,7 @@ assert not (a * b).detach().requires_grad
 # %% [markdown]
 # ## 8 · Rules for slopes
 #
-# Nobody nudges on paper. Four rules are enough for everything in lessons 1 to 9. Let $u$ and $v$ depend on $x$:
+# Nobody nudges on paper. Four rules, and two slopes in section 9, are enough for lessons 1 to 9. Let $u$ and $v$ depend on $x$:
 #
 # | rule | slope | why |
 # | --- | --- | --- |
@@ -451,7 +451,7 @@ print(
 #
 # ### Exercise 4 · a slope that does not overflow (★★☆, 5 min)
 #
-# Find the slope of $f(x) = \ln(1 + e^x)$ with the rules, on paper. Then write it as a function of a number of Python. It
+# Find the slope of $f(x) = \ln(1 + e^x)$ with the rules, on paper. Then write it as a Python function of one number. It
 # should be right for *every* number, 1000 and −1000 included: which exponentials are small enough to compute?
 
 
@@ -514,7 +514,7 @@ for step in range(1, 301):
 # <div class="alert alert-warning">
 # <b>You may have read</b> that <code>loss.backward()</code> updates the model.
 # It changes no parameter. It writes slopes into <code>.grad</code>, and adds to what is there already. The move is
-# <code>optimiser.step()</code>; and who forgets <code>zero_grad</code> moves by the sum of all slopes since the start.
+# <code>optimiser.step()</code>; and without <code>zero_grad</code> each step moves by the sum of all slopes since the start.
 # </div>
 
 # %%
@@ -558,7 +558,7 @@ check.fit_line(fit_line)
 # ## What to remember
 #
 # 1. `dim` names the dimension that goes away; `keepdim=True` leaves it with length 1, so that rows stay rows.
-# 2. `view` reads the same numbers with other lengths; only `T` and `transpose` turn a table.
+# 2. `view` reads the same numbers with other lengths; to turn a table takes `T` or `transpose`.
 # 3. Shapes are aligned at the right; what is 1 or missing is repeated, without a word.
 # 4. A linear map is `x @ W.T`, with a row of W for each output.
 # 5. Slopes multiply along a chain and add where paths meet; `backward` computes them, and `step` moves the parameters.

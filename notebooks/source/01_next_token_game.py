@@ -44,13 +44,11 @@ start_lesson()
 
 # %%
 model, tokenizer = load_model("storyteller")
-model = (
-    model.double()
-)  # more digits than a GPT needs, so that every computer writes the same story
+# More digits than a GPT needs, so that every computer writes the same story.
+model = model.double()
 
-START = tokenizer.special_tokens[
-    END_OF_TEXT
-]  # the token that stands before and after each story
+# The token that stands before and after each story.
+START = tokenizer.special_tokens[END_OF_TEXT]
 written = generate(model, [START], max_new_tokens=190, stop_token=START, seed=4)[0]
 print(textwrap.fill(tokenizer.decode(written), 88))
 
@@ -205,9 +203,8 @@ toy = torch.tensor([id_of[word] for word in words])  # (T,)
 n = len(vocabulary)  # 6
 pairs = toy[:-1] * n + toy[1:]  # (T - 1,): one number for each pair
 toy_counts = torch.bincount(pairs, minlength=n * n).view(n, n)  # (n, n)
-table = toy_counts.double() / toy_counts.sum(
-    dim=1, keepdim=True
-)  # (n, n), each row sums to 1
+# (n, n), each row sums to 1
+table = toy_counts.double() / toy_counts.sum(dim=1, keepdim=True)
 
 assert torch.allclose(table.sum(dim=1), torch.ones(n, dtype=torch.float64))
 assert math.isclose(table[id_of["the"], id_of["cat"]], after_the["cat"] / total)
@@ -247,7 +244,7 @@ bigram_story = tokenizer.decode(story)
 print(textwrap.fill(bigram_story, 88))
 
 # %% [markdown]
-# Each pair of neighbours is good English, and the whole is nonsense. The table forgets everything but the last token. It
+# Each pair of neighbours comes from a story, and the whole is nonsense. The table forgets everything but the last token. It
 # cannot know who the story is about, because that stands more than one token back. Our checker agrees:
 
 # %%
@@ -314,9 +311,8 @@ print(f"e^-(3 × loss):                {math.exp(-3 * loss):.4f}")
 # %% tags=["package:minigpt.evaluation.loss.perplexity"]
 def perplexity(loss: float) -> float:
     """e^loss: the number of equally likely tokens that would be as hard to guess."""
-    return (
-        math.exp(loss) if loss < 700 else math.inf
-    )  # e^710 is more than a float can hold
+    # e^710 is more than a float can hold.
+    return math.exp(loss) if loss < 700 else math.inf
 
 
 # %%
@@ -413,9 +409,8 @@ def counting_losses(tables: Tables, longest: int, weight: float = 1) -> list[flo
     for ids in test:
         for i in range(1, len(ids)):
             answers = counted(ids[i], ids[max(0, i - longest) : i], tables, weight)
-            for length in range(
-                longest + 1
-            ):  # near a story's start there are fewer tokens
+            # Near a story's start there are fewer tokens.
+            for length in range(longest + 1):
                 costs[length] -= math.log(answers[min(length, i)])
     return [cost / sum(len(ids) - 1 for ids in test) for cost in costs]
 
@@ -462,14 +457,15 @@ assert few[8] > few[1] - 0.01 and by_length[8] > by_length[2]
 # %% [markdown]
 # The loss falls, and then it rises. With eight tokens of context the table is worse than with two. Nothing is wrong with
 # the code. The last column says why: the longer the context, the rarer it is that exactly this one stood in the training
-# stories. Of the test contexts of eight tokens, nearly every second one is new. Many of the others were seen once, and one
+# stories. Of the test contexts of eight tokens, nearly every second one is new. Others were seen only once or twice, and one
 # observation is a poor witness. Five times the stories move the best length from two tokens to three.
 #
 # Our cure trusts such a witness too much: one real observation counts as much as everything the weaker models know. With
 # twenty imaginary observations in place of one (in the formula, $20\,P_{\text{weaker}}$ and 20 in place of $P_{\text{weaker}}$ and 1)
-# the rise all but goes away. But the fall stops too, near 1.24, and the GPT stands at 0.436. **No recipe brings the long
-# contexts back, because a long context hardly ever comes back.** A story names its hero, and what stands between the name and
-# the token where it matters is new each time. What is missing is a model that finds the name wherever it stands.
+# the rise all but goes away. But the fall stops too, near 1.24, and the GPT stands at 0.436. Cleverer ways to count
+# exist, but nobody can count what never occurred, and the longer a context, the less often it comes back. A story names its
+# hero, and what stands between the name and the token where it matters is new each time. What is missing is a model that
+# finds the name wherever it stands.
 #
 # But is the GPT *good*? With most texts nobody can say, because nobody knows how well the best possible player would do.
 
@@ -478,7 +474,7 @@ assert few[8] > few[1] - 0.01 and by_length[8] > by_length[2]
 #
 # Here we know. Each story of our world was made with fair dice: which plot, which name, which animal, which wording of each
 # sentence. A die with 24 faces costs ln 24 nats to guess: with equal odds for all faces always, and no player does better
-# on average. `stories` keeps the books:
+# on average. `stories` keeps the books, in **bits**: a bit is the surprise of a fair coin, ln 2 nats.
 
 # %%
 example = stories.story_at("test", 0)
@@ -491,7 +487,7 @@ print(f"probability 1 / {2**example.bits:.3g}, that is {surprise}")
 # %% [markdown]
 # Shannon (1948) called the mean surprise of a source its **entropy**, and showed that nobody can expect to pay less. Divide it by
 # the mean number of tokens in a story: that is the **entropy floor**, the loss of a player who knows the dice and forgets
-# nothing. (Entropy is often given in **bits**. A bit is the surprise of a fair coin, ln 2 nats.)
+# nothing.
 #
 # Our 300 test stories are a sample. Their own surprise, which we know to the last bit, is a little above or below the mean.
 # The GPT was scored on these very stories, so we compare it with what the perfect player pays on the same ones.
@@ -523,7 +519,7 @@ plots.loss_ladder(rungs, bound.split_loss)
 # %% [markdown]
 # ## What is inside
 #
-# The tables fail because long contexts do not come back. There are V¹⁰ contexts of ten tokens, and no library holds more than
+# The tables fail because too few long contexts come back. There are V¹⁰ contexts of ten tokens, and no library holds more than
 # a trace of them. A GPT replaces the table by a computation that answers for contexts it has never seen. Text goes through it
 # like this:
 #
@@ -573,9 +569,8 @@ for part, guess in zip(part_names(model.config.n_layers), guesses, strict=True):
     print(f"{part:<15} {guess}")
 assert [guess == f" {helper}" for guess in guesses] == [False] * 5 + [True] * 2
 
-arc_end = int(
-    seen.weights[2, 0, -1].argmax()
-)  # layer 3, head 1 (a program counts from 0), the last token
+# Layer 3, head 1 (a program counts from 0), the last token.
+arc_end = int(seen.weights[2, 0, -1].argmax())
 looked_at = tokenizer.decode(seen.ids[1 : arc_end + 1]).split(". ")[-1]
 print("the sentence at whose end the arc ends:", looked_at)
 assert helper in looked_at and looked_at.endswith(".")
@@ -638,7 +633,7 @@ assert len(pip_ids) > len(pip_text.split())
 #
 # **Fine-tuning** goes on with a much smaller set of chosen texts, such as questions with good answers, and turns the continuer into
 # something that does a task or answers. Dai and Le (2015) did both with recurrent networks, Radford et al. (2018) with a
-# Transformer; Ouyang et al. (2022) fine-tuned GPT-3 with people's ratings to follow instructions. The game and the loss stay the same in the simplest kind of
+# Transformer; Ouyang et al. (2022) fine-tuned GPT-3 to follow instructions, with answers that people wrote and rankings that they gave. The game and the loss stay the same in the simplest kind of
 # fine-tuning, and the texts change. This course pre-trains in lesson 10.
 
 # %% [markdown]
@@ -647,7 +642,7 @@ assert len(pip_ids) > len(pip_text.split())
 # 1. A GPT turns the text so far into a probability for every token that could come next, at every position at once.
 # 2. Text is written by drawing one token from that distribution, appending it, and starting again.
 # 3. The loss is the mean of −ln p over the tokens that really came; e to that power is the perplexity.
-# 4. A counting model forgets all but its last tokens, and counting longer contexts does not help: they hardly ever come back.
+# 4. A counting model forgets all but its last tokens, and counting longer contexts soon stops helping: too many of them are new.
 # 5. A source of text has an entropy, and no model can expect a loss below it. In our story world we know where it is.
 
 # %% [markdown]
