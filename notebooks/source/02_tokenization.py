@@ -51,7 +51,7 @@ start_lesson()
 # occurs in a word. The best of them, GPT-4o, failed on 17 % of the words. Edman et al. (2024) found that most models can
 # spell their words, yet often fail when a letter must be inserted or removed, or two letters swapped.
 #
-# For Python the first letters, the turning round and the sum are one short expression each.
+# For Python each of these is one short expression: count a letter, reverse a word, add two numbers.
 
 # %%
 print("strawberry".count("r"), "strawberry"[::-1], 48293 + 17655)
@@ -221,7 +221,7 @@ for name, length in (("bytes", len(example.encode())), ("words", len(example.spl
     print(f"a story in {name}: {length} pieces, {pairs:,} pairs to compare")
 
 # %% [markdown]
-# A GPT compares each piece with itself and with every earlier one (lessons 4 and 5). Five times the pieces are 25 times the comparisons.
+# A GPT compares each piece with itself and with every earlier one (lessons 4 and 5). Five times the pieces are about 25 times the comparisons.
 # And the model reads a fixed number of pieces: of bytes it would see a paragraph where it could see a page.
 #
 # We want both. **Start from bytes, so that nothing is unknown. Join what often stands together, so that texts are short.** Gage
@@ -470,7 +470,7 @@ print(
 print(word_counts.most_common(5))
 
 # %% [markdown]
-# The last line is a second gift. However long the text, learning needs only its different words and how often each occurs.
+# These counts are a second gift. However long the text, learning needs only its different words and how often each occurs.
 
 # %%
 slow = learn_slowly(word_counts, 200)
@@ -480,7 +480,7 @@ assert not any(
 )
 
 # %% [markdown]
-# No token reaches over the end of a word any more. The first merges are the most frequent pairs of letters. Then whole words appear.
+# No token reaches over the end of a word any more. The first merges are frequent pairs, a space and a letter or two letters. Soon whole words appear.
 
 # %% [markdown]
 # ## Fast (optional)
@@ -523,9 +523,8 @@ def learn_merges(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
     words = [list(word.encode()) for word in word_counts]
     counts = list(word_counts.values())
     pair_counts = count_pairs(words, counts)
-    words_with: dict[Pair, list[int]] = defaultdict(
-        list
-    )  # may name a word twice, or one that has lost the pair since
+    # It may name a word twice, or one that has lost the pair since.
+    words_with: dict[Pair, list[int]] = defaultdict(list)
     for w, word in enumerate(words):
         for pair in pairwise(word):
             words_with[pair].append(w)
@@ -654,16 +653,8 @@ check.encode_word(encode_word)
 # %%
 from minigpt.text.bpe import encode_word
 
-assert encode_word(
-    magic.encode(), {(97, 98): 256, (114, 97): 257, (256, 257): 258}
-) == [
-    258,
-    99,
-    97,
-    100,
-    258,
-    115,
-]
+three_merges = {(97, 98): 256, (114, 97): 257, (256, 257): 258}
+assert encode_word(magic.encode(), three_merges) == [258, 99, 97, 100, 258, 115]
 assert encode_word(b"abc", {pair: 256 + i for i, pair in enumerate(two)}) == [97, 256]
 
 mia = "Mia found a strawberry and a caf\u00e9."
@@ -1106,25 +1097,20 @@ else:
 
 # %%
 vocabulary = sorted(word for word in word_counts if regex.fullmatch(r" \p{L}+", word))
-r_count = torch.tensor(
-    [[word.count("r")] for word in vocabulary], dtype=torch.float64
-)  # (n, 1)
+counts_of_r = [[float(word.count("r"))] for word in vocabulary]
+r_count = torch.tensor(counts_of_r, dtype=torch.float64)  # (n, 1)
 
 
 def share_counted_right(tokenizer: BPETokenizer) -> tuple[float, float]:
     """Fit a table from id to r: its share right on words seen, and on words unseen."""
-    tokens = torch.zeros(
-        len(vocabulary), tokenizer.vocab_size, dtype=torch.float64
-    )  # (n, V): how often which id
+    # (n, V): how often which id
+    tokens = torch.zeros(len(vocabulary), tokenizer.vocab_size, dtype=torch.float64)
     for row, word in enumerate(vocabulary):
         for i in tokenizer.encode(word):
             tokens[row, i] += 1
-    table = torch.linalg.lstsq(
-        tokens[0::2], r_count[0::2], driver="gelsd"
-    ).solution  # (V, 1)
-    right = (
-        tokens @ table - r_count
-    ).abs() < 0.49  # (n, 1): nearer to the truth than to its neighbours
+    fit = torch.linalg.lstsq(tokens[0::2], r_count[0::2], driver="gelsd")
+    error = tokens @ fit.solution - r_count  # (n, V) @ (V, 1) - (n, 1)
+    right = error.abs() < 0.49  # nearer to the truth than to its neighbours
     return right[0::2].double().mean().item(), right[1::2].double().mean().item()
 
 
@@ -1142,7 +1128,7 @@ shares: dict[str, tuple[Sequence[float], Sequence[float]]] = {
 plots.curves(shares, "vocabulary size", "share of words counted right")
 
 # %% [markdown]
-# On bytes the table finds out that *r* counts 1 and everything else 0, and it is right about every word there is. When each word is one id,
+# On bytes the table finds out that *r* counts 1 and everything else 0, and it is right about every unseen word. When each word is one id,
 # it can only learn by heart. Of a new word it knows nothing. **The same merges that made the text short hid its letters.**
 
 # %% [markdown]
@@ -1207,7 +1193,7 @@ check.group_digits(group_digits)
 #
 # 1. Text is code points, UTF-8 makes them bytes, a tokenizer joins bytes into tokens; a model sees only the tokens' ids.
 # 2. Words leave some texts unknown, bytes make all texts long. BPE starts from bytes and joins the most frequent pair, again and again.
-# 3. Learning needs an explicit tie-break, encoding repeats the merges in the order learned, and no merge leaves a word of the pre-tokenization.
+# 3. Learning needs an explicit tie-break, encoding repeats the merges in the order learned, and no merge reaches over the end of a word.
 # 4. A special token is put in by its id. What users type is ordinary text, always.
 # 5. Tokens are cheap for texts like those they were learned from. Other languages, letters and digits pay for it.
 

@@ -57,9 +57,8 @@ start_lesson()
 # %%
 model, tokenizer = load_model("storyteller")
 model = model.double()  # the digits below are then the same on every processor
-START = tokenizer.special_tokens[
-    END_OF_TEXT
-]  # the token that stands before and after each story
+# The token that stands before and after each story.
+START = tokenizer.special_tokens[END_OF_TEXT]
 
 (red,), (blue,) = tokenizer.encode(" red"), tokenizer.encode(" blue")
 middle = (red + blue) // 2
@@ -247,14 +246,14 @@ check.pack(pack)
 
 # %%
 vocabulary = ["the", "fox", "thanked", "owl", "slept", "."]
-table = [
+table = [  # V rows of d_model numbers
     [0.5, 0.0, -0.5],
     [1.0, 2.0, 0.0],
     [-1.0, 0.5, 1.0],
     [2.0, -1.0, 0.5],
     [0.0, 1.0, -1.5],
     [-0.5, -0.5, 0.0],
-]  # V rows of d_model numbers
+]
 
 id_of = {word: i for i, word in enumerate(vocabulary)}
 toy_words = ["the", "fox", "thanked", "the", "owl", "."]
@@ -301,9 +300,8 @@ hot = F.one_hot(toy_ids, num_classes=len(vocabulary)).double()  # (T, V)
 assert (hot @ E).tolist() == E[toy_ids].tolist() == vectors
 assert torch.equal(nn.Embedding.from_pretrained(E)(toy_ids), hot @ E)  # (T, d_model)
 
-story_ids = torch.tensor(
-    [[START, *tokenizer.encode("The fox thanked the owl.")]]
-)  # (B, T)
+fox_and_owl = [START, *tokenizer.encode("The fox thanked the owl.")]
+story_ids = torch.tensor([fox_and_owl])  # (B, T), with B = 1
 one_hots = F.one_hot(story_ids, tokenizer.vocab_size).double()  # (B, T, V)
 assert torch.equal(
     model.token_embedding(story_ids), one_hots @ model.token_embedding.weight
@@ -350,9 +348,8 @@ parameter = E.clone().requires_grad_()
 assert parameter.grad is not None
 for word, row_gradient in zip(vocabulary, parameter.grad.tolist(), strict=True):
     print(f"{word:<8}{row_gradient}")
-assert torch.equal(
-    parameter.grad, hot.T @ upstream
-)  # (V, T) @ (T, d_model): the product, backwards
+# (V, T) @ (T, d_model): the product, backwards
+assert torch.equal(parameter.grad, hot.T @ upstream)
 
 # %% [markdown]
 # ### Exercise 2 · the gradient of a lookup (★★☆, 10 min)
@@ -550,8 +547,8 @@ assert difference < 1e-10
 # <div class="alert alert-warning">
 # <b>You may have read</b> that adding the position to the embedding blurs the word, because from a sum nobody can tell
 # the parts. For two numbers that is right: 7 may be 3 + 4 or 2 + 5. For two vectors from tables it depends on the
-# width. In many dimensions random vectors are nearly at right angles, and a sum lies close to its own two parts and far
-# from all others.
+# width. In many dimensions random vectors are nearly at right angles, and a sum lies nearer to its own two parts than to all
+# others.
 # </div>
 #
 # Take 1,000 random words and 200 random positions, add a word to a position, and ask which row of each table is nearest to
@@ -576,9 +573,9 @@ def read_off(words: Tensor, spots: Tensor) -> tuple[float, float]:
     sums = words[w] + spots[p]  # (1000, width)
     nearest_word = torch.cdist(sums, words).argmin(dim=1)  # cdist: all distances
     nearest_spot = torch.cdist(sums, spots).argmin(dim=1)
-    return (nearest_word == w).double().mean().item(), (
-        nearest_spot == p
-    ).double().mean().item()
+    hits = torch.stack([nearest_word == w, nearest_spot == p])  # (2, 1000)
+    of_word, of_spot = hits.double().mean(dim=1).tolist()
+    return of_word, of_spot
 
 
 random_shares = [read_off(random_rows(1000, n), random_rows(200, n)) for n in widths]
@@ -668,13 +665,11 @@ for position in range(4):
 def sinusoidal_positions(n: int, d_model: int) -> Tensor:
     """The vectors of the first n positions, (n, d_model)."""
     positions = torch.arange(n, dtype=torch.float64)[:, None]  # (n, 1)
-    speeds = 10000 ** (
-        -torch.arange(0, d_model, 2, dtype=torch.float64) / d_model
-    )  # (d_model / 2,)
+    pairs = torch.arange(0, d_model, 2, dtype=torch.float64)  # (d_model / 2,): 2i
+    speeds = 10000 ** (-pairs / d_model)  # (d_model / 2,)
     angles = positions * speeds  # (n, d_model / 2)
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(
-        1
-    )  # sin, cos, sin, cos, …
+    waves = torch.stack([angles.sin(), angles.cos()], dim=-1)  # (n, d_model / 2, 2)
+    return waves.flatten(1)  # sin, cos, sin, cos, …
 
 
 by_hand = torch.tensor(
@@ -715,7 +710,7 @@ plots.heatmap(names, names, dots.tolist(), "position", "position", numbers=False
 #
 # The fast hand goes once around in 2π ≈ 6.3 positions. After 6 of them it is nearly back where it was, and only the slower
 # hands tell the two positions apart. At 19, after three rounds, it is back again. With more columns there are more hands, and the
-# waves get weaker: the curve below, in «Learned or computed?», has 144 columns, and hardly any waves.
+# waves get weaker: the curve below, in «Learned or computed?», has 144 columns and small waves.
 #
 # ### Turning what is compared
 #
@@ -894,7 +889,7 @@ plots.curves(
 # *was* or *lived* at 11), at 12 there are 25. Where the position alone tells so much, a long row can pay. That fits, and we have
 # not tested it.
 #
-# It is worse. Even a row that was trained knows only what happened at its own position. Leave a gap after START: all words
+# Worse, even a row that was trained knows only what happened at its own position. Leave a gap after START: all words
 # in the same order, at the same distances, *k* positions later.
 
 # %%
@@ -1015,7 +1010,7 @@ assert total[0] < 0.1 and total[1] > 0.8
 assert sum(after > 0.9 for _, after in at_home.values()) >= 12
 
 # %% [markdown]
-# An untrained table knows nothing. After training, in most classes nearly every word has its nearest neighbour in its
+# An untrained table knows nothing. (Its 17 % are one pair of colours that chance has put side by side.) After training, in most classes nearly every word has its nearest neighbour in its
 # own class, among all tokens of the vocabulary. The model was never told of classes. All it did was to guess next
 # tokens, and words that can stand in the same position get similar gradients. Keep the classes with the lowest shares
 # in mind; we come back to them.
@@ -1069,9 +1064,8 @@ for name in sorted(classes, key=lambda name: how_often[name]):
 def ranks(values: list[float]) -> Tensor:
     """The rank of each value; equal values share theirs."""
     x = torch.tensor(values, dtype=torch.float64)
-    return (x[:, None] > x).double().sum(dim=1) + (x[:, None] == x).double().sum(
-        dim=1
-    ) / 2
+    below, equal = (x[:, None] > x).double(), (x[:, None] == x).double()  # (n, n)
+    return below.sum(dim=1) + equal.sum(dim=1) / 2
 
 
 both = torch.stack([ranks(list(how_often.values())), ranks(list(alike.values()))])
@@ -1083,7 +1077,7 @@ assert min(alike, key=lambda name: alike[name]) in ("heroes", "helpers")
 assert how_often["colours"] > 2.5 and abs(alike["colours"] - alike["treats"]) < 0.05
 
 # %% [markdown]
-# The oftener a word comes back, the further apart its class is kept, on the whole: the rank correlation over the 16 classes is
+# The more often a word comes back, the further apart its class is kept, on the whole: the rank correlation over the 16 classes is
 # −0.81 (−1 would be a perfect order, 0 none). Weathers, days and feelings lie so close that each class is almost one vector.
 # Names are furthest apart, so far that a name may lie nearer to some word of another class than to the next name.
 #
@@ -1146,7 +1140,7 @@ for tying in (False, True):
 # 1. Targets are the inputs one position later; a row of *T* tokens is *T* questions and takes *T* + 1 tokens of text.
 # 2. To look up a row is to multiply a one-hot vector with the table. Its gradient adds up over the positions of a token and leaves unread rows alone, unless the table is tied.
 # 3. Attention by itself does not know order. The causal mask gives a stack of blocks a roundabout way to it; GPT-2 adds a learned vector for every position.
-# 4. Sinusoids are clock hands: their dot product depends on the distance alone and falls with it, in waves where columns are few. A position that training never reached means nothing to either kind.
+# 4. Sinusoids are clock hands: their dot product depends on the distance alone and falls with it, in waves. A position that training never reached means nothing to either kind.
 # 5. Trained embeddings are near where words are used alike. That may be meaning, it may be opposites, and it may be tokens that never occur.
 
 # %% [markdown]

@@ -248,9 +248,8 @@ def softmax(scores: list[float]) -> list[float]:
     """Positive weights that sum to 1."""
     ### BEGIN SOLUTION
     largest = max(scores)
-    exponentials = [
-        math.exp(score - largest) for score in scores
-    ]  # the largest is e^0 = 1, none is above
+    # The largest is e^0 = 1, none is above.
+    exponentials = [math.exp(score - largest) for score in scores]
     total = sum(exponentials)
     return [e / total for e in exponentials]
     ### END SOLUTION
@@ -278,6 +277,9 @@ print(big.softmax(dim=-1))
 # - *it* looks for a thing, and urgently: `[2, 0]`.
 # - *kite* looks for a person, its owner: `[0, 1]`.
 # - *Pip* looks for either: `[1, 1]`.
+#
+# A key says what its token can be found as: *Pip* as a person, `[0, 2]`, *kite* as a thing, `[2, 0]`, and *it* as a little of both,
+# `[1, 1]`.
 #
 # The numbers in values mean (red, years old), the facts that a token can hand over: *Pip* is six years old, the *kite*
 # is red, and *it* has nothing to tell yet.
@@ -327,7 +329,8 @@ show("weights", weights)
 
 # %% [markdown]
 # **Step 4, blend.** Each output is the average of the rows of V with these weights. For *it*, the first number is
-# $0.0454 \cdot 0 + 0.7679 \cdot 3 + 0.1867 \cdot 0$. Work it out, and the second one, too.
+# $0.0454 \cdot 0 + 0.7679 \cdot 3 + 0.1867 \cdot 0$. Work it out, and the second one, too. (From
+# rounded weights, your last digit may be off by one.)
 
 
 # %%
@@ -506,8 +509,8 @@ for text, fit in likes.items():
 assert at_itself < 0.5 and not both_ways
 
 # %% [markdown]
-# With vectors of equal length, nobody fits me better than I do, so everybody looks mostly at themselves. With matrices
-# in between, most prefer another.
+# With vectors of equal length, nobody fits me better than I do, so everybody looks mostly at themselves. With these
+# matrices in between, most prefer another.
 #
 # The second column matters as much. A GPT meets the same two words in either order: *kite … it* and *it … kite*. From
 # their own vectors both give the same score, so *it* after *kite* would look back exactly as hard as *kite* after *it*. Only
@@ -765,8 +768,8 @@ for name, config in new_models.items():
 # %% [markdown]
 # In neither are the numbers near 1. What the first queries look like was decided elsewhere: the matrices start with
 # small random numbers of deviation 0.02 (lesson 8), so a query gets $0.02 \sqrt{d_{model}}$. In our small model the scale
-# changes next to nothing at the start. In GPT-2 it does: without it, the weights would be spread over a handful of tokens
-# instead of over all.
+# changes next to nothing at the start. In GPT-2 it does: without it, the weights would be spread over about nine tokens
+# ($e^{2.2} \approx 9$) instead of over all.
 #
 # So be exact about what $\sqrt{d_k}$ does. It takes the *dependence on $d_k$* out of the scores: a head of 512 numbers
 # starts like a head of 8. At which level they all start, the initialisation decides.
@@ -844,11 +847,10 @@ for i in range(40):
     other = stories.story_at("val", i)
     maps = look_inside(model, tokens_of(other)).weights  # (n_layers, h, T, T)
     for fact in FACTS:
-        if (
-            fact not in other.facts
-            or len(tokenizer.encode(f" {other.facts[fact]}")) > 1
-        ):
-            continue  # a word of two tokens
+        # Not every story has every fact, and some words are two tokens.
+        said = other.facts.get(fact)
+        if said is None or len(tokenizer.encode(f" {said}")) > 1:
+            continue
         at = mentions(fact, other)
         for n in range(1, len(at)):
             on_mentions[fact].append(maps[:, :, at[n] - 1, at[:n]].sum(dim=-1))
@@ -866,8 +868,8 @@ layer_names, head_names = ([str(i + 1) for i in range(n)] for n in (n_layers, h)
 plots.heatmap(layer_names, head_names, weight_on["colour"].tolist(), "layer", "head")
 
 # %% [markdown]
-# One head stands out. Had we asked about colours alone, we might call it a colour head. The table says more: it fetches
-# the animal, the object and the trait as well. The hero's name it leaves to others, and lesson 5 finds them. Nobody
+# One head stands out. Had we asked about colours alone, we might call it a colour head. The table says more: it looks back
+# at the animal, the object and the trait as well. The hero's name it leaves to others, and lesson 5 finds them. Nobody
 # told it to; training did.
 #
 # Here it is at work in our story. Rows are the tokens that look: the last ones before the gap. Columns are the tokens looked
@@ -906,9 +908,8 @@ plots.heatmap(
 # queries and keys in the same way: every key is another list of numbers, and nothing else changes.
 
 # %%
-rotation, _ = torch.linalg.qr(
-    random(q.size(-1), q.size(-1))
-)  # keeps lengths and angles
+# A rotation keeps lengths and angles.
+rotation, _ = torch.linalg.qr(random(q.size(-1), q.size(-1)))
 assert torch.allclose(rotation @ rotation.T, torch.eye(len(rotation)).double())
 rotated = minigpt.model.attention.scaled_dot_product_attention(
     q @ rotation.T, k @ rotation.T, v, causal=True
