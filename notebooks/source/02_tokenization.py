@@ -1142,8 +1142,7 @@ print("".join(reversed(GPT2_RECORD["strawberry"])), "strawberry"[::-1])
 # %% [markdown]
 # ### Is it all the tokenizer's fault?
 #
-# No. Enough text that spells words out teaches a model how its tokens are spelled (Edman et al. 2024:
-# most models know). Fu et al. (2024) found that most errors come with letters that a word has more than once. Yehudai et al. (2024)
+# No. Most models have learned how their tokens are spelled, although the ids do not say it (Edman et al. 2024). Fu et al. (2024) found that most errors come with letters that a word has more than once. Yehudai et al. (2024)
 # asked when a Transformer can count equal tokens at all. It is easy for one whose vectors are at least as wide as the vocabulary is
 # large, and gets hard beyond that. Single letters are the easy case, for there are few; a vocabulary of 50,000 tokens is the hard
 # one. A model that first writes the word letter by letter can see the letters
