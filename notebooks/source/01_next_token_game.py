@@ -401,6 +401,7 @@ print(f"the probabilities of all tokens after START sum to {sum_over_all:.4f}")
 data = StoryData(tokenizer, context_length=192, held_out=300)
 held_out = data.held_out_stories("test")
 test = [[START, *tokenizer.encode(story.text), START] for story in held_out]
+n_questions = sum(len(ids) - 1 for ids in test)
 
 
 def counting_losses(tables: Tables, longest: int, weight: float = 1) -> list[float]:
@@ -412,7 +413,7 @@ def counting_losses(tables: Tables, longest: int, weight: float = 1) -> list[flo
             # Near a story's start there are fewer tokens.
             for length in range(longest + 1):
                 costs[length] -= math.log(answers[min(length, i)])
-    return [cost / sum(len(ids) - 1 for ids in test) for cost in costs]
+    return [cost / n_questions for cost in costs]
 
 
 by_length = counting_losses(tables, 8)
@@ -438,7 +439,6 @@ for name, value in losses.items():
 # %%
 few = counting_losses(count_runs(training[:1000], longest=8), 8)
 cautious = counting_losses(tables, 8, weight=20)
-n_questions = sum(len(ids) - 1 for ids in test)
 print("tokens of            loss              loss, 5,000 stories   context")
 print(" context   1,000 stories  5,000 stories  with weight 20    seen before")
 for length in range(9):

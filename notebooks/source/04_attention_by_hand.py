@@ -323,8 +323,10 @@ show("scaled scores", scaled)
 # %%
 exponentials = [[math.exp(s) for s in row] for row in scaled]
 show("exponentials", exponentials)
-print("totals of the rows:", [round(sum(row), 4) for row in exponentials])
-weights = [[e / sum(row) for e in row] for row in exponentials]  # each row sums to 1
+totals = [sum(row) for row in exponentials]
+print("totals of the rows:", [round(total, 4) for total in totals])
+by_row = zip(exponentials, totals, strict=True)
+weights = [[e / total for e in row] for row, total in by_row]  # each row sums to 1
 show("weights", weights)
 
 # %% [markdown]
