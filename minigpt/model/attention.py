@@ -32,29 +32,29 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool =
 
 
 def rotation(positions: Tensor, d_k: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the angles by which `rotate` turns tokens at these places.
+    """Cosines and sines of the angles by which `rotate` turns tokens at these positions.
 
     Args:
-        positions: (T,), or (B, 1, T) if the texts stand at different places.
+        positions: (T,), or (B, 1, T) if the texts stand at different positions.
         d_k: an even number.
 
     Returns:
         two tensors (T, d_k / 2), or (B, 1, T, d_k / 2).
     """
-    speeds = 10000.0 ** (-torch.arange(0, d_k, 2, device=positions.device) / d_k)  # (d_k / 2,): radians a place
+    speeds = 10000.0 ** (-torch.arange(0, d_k, 2, device=positions.device) / d_k)  # (d_k / 2,): radians a position
     angles = positions[..., None] * speeds
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Queries or keys turned by the places of their tokens (RoPE; Su et al. 2021, section 3.2.2).
+    """Queries or keys turned by the positions of their tokens (RoPE; Su et al. 2021, section 3.2.2).
 
-    Numbers i and i + d_k / 2 are a point in a plane, which turns by an angle that grows with the place. The product of
-    a query and a key then depends on how far apart they stand, and not on where.
+    Numbers i and i + d_k / 2 are a point in a plane, which turns by an angle that grows with the position. The
+    product of a query and a key then depends on how far apart they stand, and not on where.
 
     Args:
         x: (B, h, T, d_k).
-        turn: what `rotation` says of the tokens' places.
+        turn: what `rotation` says of the tokens' positions.
     """
     cos, sin = turn
     a, b = x.chunk(2, dim=-1)
@@ -83,7 +83,7 @@ class CausalSelfAttention(nn.Module):
             x: (B, T, d_model), the tokens at `position` and after.
             cache: holds the keys and values of the tokens before `position`, and receives the new ones.
             layer: which of the cache's layers this is.
-            position: the place of the first token of x in its sequence.
+            position: that of the first token of x in its sequence.
 
         Returns:
             (B, T, d_model).
@@ -92,8 +92,8 @@ class CausalSelfAttention(nn.Module):
             InputError: if the tokens do not fit into the cache.
         """
         B, T, d_model = x.shape
-        q, k, v = (
-            part.view(B, T, self.n_heads, d_model // self.n_heads).transpose(1, 2)  # (B, h, T, head_size)
+        q, k, v = (  # (B, h, T, head_size) each
+            part.view(B, T, self.n_heads, d_model // self.n_heads).transpose(1, 2)
             for part in self.qkv(x).chunk(3, dim=-1)
         )
         if self.positions == "rope":
@@ -109,11 +109,14 @@ class CausalSelfAttention(nn.Module):
         """The formula, causal and fused: (B, h, T, head_size), for queries of the last T of the tokens in k and v."""
         T, T_all = q.size(-2), k.size(-2)
         dropout = self.dropout if self.training else 0.0
-        causal, mask = True, None  # set by branches: T > 1 itself would be no plain bool to torch.compile
+        # Set by branches: T > 1 itself would be no plain bool to torch.compile.
+        causal, mask = True, None
         if T == 1:  # one new token may see everything
             causal = False
-        elif T_all > T:  # torch's own causal mask would count from the first of all tokens
-            causal, mask = False, torch.ones(T, T_all, dtype=torch.bool, device=q.device).tril(T_all - T)
+        elif T_all > T:
+            # Torch's own causal mask would count from the first of all tokens.
+            causal = False
+            mask = torch.ones(T, T_all, dtype=torch.bool, device=q.device).tril(T_all - T)
         if q.device.type == "cpu" and q.dtype == torch.bfloat16:
             # On CPUs this one operation takes 3 times as long in bfloat16 as in float32.
             with torch.autocast("cpu", enabled=False):

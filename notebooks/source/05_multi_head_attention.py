@@ -432,44 +432,17 @@ assert share > 0.98  # at the width of the storyteller's heads
 # %% [markdown]
 # ## Project, split, attend, join, project
 #
-# Now all of it, line by line, with the shape after each. Two sequences of five tokens, $d_{model} = 12$ and three heads, so $d_k = 4$.
-
-# %%
-B, T, d_model, h = 2, 5, 12, 3
-d_k = d_model // h
-batch = random(B, T, d_model)
-W_qkv = random(3 * d_model, d_model) / math.sqrt(d_model)
-W_output = random(d_model, d_model) / math.sqrt(d_model)
-
-
-def step(what: str, tensor: Tensor) -> None:
-    print(f"{what:<34} {tuple(tensor.shape)}")
-
-
-step("x", batch)  # (B, T, d_model)
-qkv = batch @ W_qkv.T  # (B, T, 3 * d_model): of all heads, from one product
-step("project:    x @ W_qkv.T", qkv)
-q, k, v = qkv.chunk(3, dim=-1)  # (B, T, d_model) each
-step("            queries of all heads", q)
-q, k, v = (part.view(B, T, h, d_k) for part in (q, k, v))  # h pieces of d_k
-step("split:      .view(B, T, h, d_k)", q)
-q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (B, h, T, d_k)
-step("transpose:  .transpose(1, 2)", q)
-y, table = scaled_dot_product_attention(q, k, v, causal=True)
-step("attend:     weights", table)  # (B, h, T, T)
-step("            output", y)  # (B, h, T, d_k)
-joined = y.transpose(1, 2).reshape(B, T, d_model)
-step("join:       .transpose, .reshape", joined)
-step("project:    joined @ W_output.T", joined @ W_output.T)  # (B, T, d_model)
-
-# %% [markdown]
-# Attention works on the last two axes, tokens and $d_k$. What stands before them, sequences and heads, is done side by side. That is
-# why the heads must come *before* the tokens, and why there is a transpose. The last projection mixes what the heads have
-# fetched.
+# One product with a matrix `W_qkv` of $3\,d_{model}$ rows makes the queries, keys and values of all heads. Cut the result in three, and
+# each part has the shape `(B, T, d_model)`: $B$ sequences, $T$ tokens, and for each token the numbers of all heads side by side, $h$ pieces of
+# $d_k$.
 #
-# ### Exercise 3 · split the heads (★☆☆, 3 min)
+# Attention works on the last two axes, tokens and $d_k$. What stands before them, sequences and heads, is done side by side. So
+# the heads must come *before* the tokens.
+#
+# ### Exercise 3 · split the heads (★★☆, 5 min)
 #
 # From `(B, T, d_model)` to `(B, h, T, d_k)`. Head 0 gets the first $d_k$ numbers of every token, head 1 the next, and so on.
+# (Which axis must be cut, and which two must change their order?)
 
 
 # %% tags=["exercise"]
@@ -502,6 +475,40 @@ def join_heads(y: Tensor) -> Tensor:
 
 # %%
 check.join_heads(join_heads)
+
+# %% [markdown]
+# ### Line by line
+#
+# Now the whole way, with the shape after each step. Two sequences of five tokens, $d_{model} = 12$ and three heads, so $d_k = 4$.
+# The last projection mixes what the heads have fetched.
+
+# %%
+B, T, d_model, h = 2, 5, 12, 3
+d_k = d_model // h
+batch = random(B, T, d_model)
+W_qkv = random(3 * d_model, d_model) / math.sqrt(d_model)
+W_output = random(d_model, d_model) / math.sqrt(d_model)
+
+
+def step(what: str, tensor: Tensor) -> None:
+    print(f"{what:<34} {tuple(tensor.shape)}")
+
+
+step("x", batch)  # (B, T, d_model)
+qkv = batch @ W_qkv.T  # (B, T, 3 * d_model): of all heads, from one product
+step("project:    x @ W_qkv.T", qkv)
+q, k, v = qkv.chunk(3, dim=-1)  # (B, T, d_model) each
+step("            queries of all heads", q)
+q, k, v = (part.view(B, T, h, d_k) for part in (q, k, v))  # h pieces of d_k
+step("split:      .view(B, T, h, d_k)", q)
+q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (B, h, T, d_k)
+step("transpose:  .transpose(1, 2)", q)
+y, table = scaled_dot_product_attention(q, k, v, causal=True)
+step("attend:     weights", table)  # (B, h, T, T)
+step("            output", y)  # (B, h, T, d_k)
+joined = y.transpose(1, 2).reshape(B, T, d_model)
+step("join:       .transpose, .reshape", joined)
+step("project:    joined @ W_output.T", joined @ W_output.T)  # (B, T, d_model)
 
 # %% [markdown]
 # ### The bug that has the right shape (optional)
@@ -725,10 +732,8 @@ class CausalSelfAttention(nn.Module):
         self, x: Tensor, cache: KVCache | None = None, layer: int = 0, position: int = 0
     ) -> Tensor:
         B, T, d_model = x.shape
-        q, k, v = (
-            part.view(B, T, self.n_heads, d_model // self.n_heads).transpose(
-                1, 2
-            )  # (B, h, T, head_size)
+        q, k, v = (  # (B, h, T, head_size) each
+            part.view(B, T, self.n_heads, d_model // self.n_heads).transpose(1, 2)
             for part in self.qkv(x).chunk(3, dim=-1)
         )
         if self.positions == "rope":
@@ -737,9 +742,8 @@ class CausalSelfAttention(nn.Module):
             )
             q, k = rotate(q, turn), rotate(k, turn)
         if cache is not None:
-            k, v = cache.update(
-                layer, k, v, position
-            )  # (B, h, position + T, head_size)
+            # (B, h, position + T, head_size)
+            k, v = cache.update(layer, k, v, position)
         x = self.fused_attention(q, k, v)  # (B, h, T, head_size)
         x = self.output(x.transpose(1, 2).reshape(B, T, d_model))
         return x
@@ -747,18 +751,15 @@ class CausalSelfAttention(nn.Module):
     def fused_attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         T, T_all = q.size(-2), k.size(-2)
         dropout = self.dropout if self.training else 0.0
-        causal, mask = (
-            True,
-            None,
-        )  # set by branches: T > 1 itself would be no plain bool to torch.compile
+        # Set by branches: T > 1 itself would be no plain bool to torch.compile.
+        causal, mask = True, None
         if T == 1:  # one new token may see everything
             causal = False
-        elif (
-            T_all > T
-        ):  # torch's own causal mask would count from the first of all tokens
-            causal, mask = (
-                False,
-                torch.ones(T, T_all, dtype=torch.bool, device=q.device).tril(T_all - T),
+        elif T_all > T:
+            # Torch's own causal mask would count from the first of all tokens.
+            causal = False
+            mask = torch.ones(T, T_all, dtype=torch.bool, device=q.device).tril(
+                T_all - T
             )
         if q.device.type == "cpu" and q.dtype == torch.bfloat16:
             # On CPUs this takes 3 times as long in bfloat16 as in float32.
@@ -961,7 +962,8 @@ assert moved.max() > 5 * moved.topk(2).values[1] and words[int(moved.argmax())] 
 # ### All heads, all positions (optional)
 #
 # Here are all weights of all heads on this story, to wander about in. The framed token looks, the arc goes where it looks, and the number
-# stands below. We begin at the last position where a name comes next.
+# stands below. (The table on the right is the logit lens of lesson 1: what the guess would be after each part of the model; nostalgebraist
+# 2020.) We begin at the last position where a name comes next.
 
 # %%
 explore(model, tokenizer, story.text, position=asking[-1], layer=3, head=3)
@@ -1051,15 +1053,15 @@ for text, (at, silent) in tries.items():
 # Each number says by how many nats the loss rises («h. an.» is the helper's animal). The first row is our three heads. Without them the model loses its hero: +3.6 nats mean
 # that the right name gets a probability of $e^{-3.6}$, a thirty-seventh of what it had (on the average of the logarithms). But it loses as much
 # of the helper, the place, the trait and the helper's animal. To call these heads «name heads» would be another mean that hides something.
-# They fetch *who and where*, whatever was filed at a full stop. Objects, colours and the hero's own animal suffer less: they have other
-# ways, and lesson 4 met a head of layer 1 that fetches them.
+# They fetch *who and where*. (That places and traits are filed at full stops as well, we have not looked.) Objects, colours and the hero's own
+# animal suffer less: they have other ways, and lesson 4 met a head of layer 1 that fetches them.
 #
-# Now the control. With any two of the three and head 4, most of the loss stays away: the one that is left stands in. One head alone hurts next to
-# nobody, and nor do three heads of layer 2: after training, many heads can be removed with little harm (Michel et al. 2019 found it in far
+# Now the control. With any two of the three and head 4, most of the harm stays away: the one that is left stands in. Without head 3 alone next to
+# nothing suffers, nor without three heads of layer 2: after training, many heads can be removed with little harm (Michel et al. 2019 found it in far
 # larger models).
 #
-# And the last rows are a warning. Silence layer 1's first head, and the hero's name suffers as much; its third head hurts names more than
-# the rest, too. Do they fetch names? You have seen above that they hardly look at them. Everything above is built on what layer 1 writes, so nearly everything falls. A loss that rises shows
+# And the last rows are a warning. Silence layer 1's first head, and the hero's name suffers nearly as much; without its third head, too, names suffer more than
+# the rest. Do these two fetch names? You have seen above that they hardly look at them. Everything above is built on what layer 1 writes, so nearly everything falls. A loss that rises shows
 # that a part is *needed*, not what it does. What lets us speak about the three heads is that all agrees: where they look, what is filed there,
 # and that the other tokens lose so little. One more caution: zeros are something that the layers above never met in training, so the size
 # of the harm is rough.
@@ -1080,7 +1082,7 @@ print(f"e^-{three[0]:.1f} is one in {math.exp(three[0]):.0f}")
 #
 # $$h \cdot (T^2 d_k + T^2 d_k) = 2\,T^2 d_{model}$$
 #
-# The four projections (queries, keys, values, output) take $d_{model}^2$ for each token: $4\,T d_{model}^2$. PyTorch can count for us, while it runs
+# The four projections (queries, keys, values, output) take $d_{model}^2$ each for each token: $4\,T d_{model}^2$. PyTorch can count for us, while it runs
 # the layer. It counts an addition for each multiplication, so its numbers are twice ours. (Biases and softmax are not
 # counted.)
 
@@ -1202,8 +1204,8 @@ print(f"from {lengths[-2]} to {lengths[-1]} tokens: × {growth['by formula']:.1f
 assert growth["by formula"] > 3.5 and growth["fused"] < 2.1
 
 # %% [markdown]
-# The formula keeps a good five bytes for each weight: four of the number, one of the mask, and the queries, keys and values besides. Fused
-# attention keeps nothing of size $T^2$. Now the time, on your machine:
+# The formula keeps the weights, four bytes each. Then come the mask (one byte for each pair of tokens, one table for all heads), the queries,
+# keys and values. Fused attention keeps nothing of size $T^2$. Now the time, on your machine:
 
 
 # %% tags=["nbval-ignore-output"]
@@ -1276,5 +1278,6 @@ assert all(longer) and faster
 # - Michel, Levy and Neubig 2019, Are Sixteen Heads Really Better than One? (https://arxiv.org/abs/1905.10650)
 # - Xiao et al. 2023, Efficient Streaming Language Models with Attention Sinks (https://arxiv.org/abs/2309.17453)
 # - Olsson et al. 2022, In-context Learning and Induction Heads (https://arxiv.org/abs/2209.11895)
+# - nostalgebraist 2020, interpreting GPT: the logit lens (https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens)
 #
 # **Next** · [Lesson 6 · Feed-forward](06_feed_forward.ipynb): what a token does with what it fetched.
