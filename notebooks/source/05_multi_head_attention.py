@@ -439,7 +439,7 @@ assert share > 0.98  # at the width of the storyteller's heads
 # Attention works on the last two axes, tokens and $d_k$. What stands before them, sequences and heads, is done side by side. So
 # the heads must come *before* the tokens.
 #
-# ### Exercise 3 · split the heads (★★☆, 5 min)
+# ### Exercise 3 · split the heads (★★☆, 4 min)
 #
 # From `(B, T, d_model)` to `(B, h, T, d_k)`. Head 0 gets the first $d_k$ numbers of every token, head 1 the next, and so on.
 # (Which axis must be cut, and which two must change their order?)
