@@ -156,9 +156,8 @@ def head(count: int, bonus: float) -> float:
     """The average over three tokens: who asks, noon and evening, with `count` swaps."""
     values = [0] + [1] * count + [0] * (2 - count)
     exponentials = [math.exp(bonus * value) for value in values]
-    return sum(e * v for e, v in zip(exponentials, values, strict=True)) / sum(
-        exponentials
-    )
+    total = sum(exponentials)
+    return sum(e * v for e, v in zip(exponentials, values, strict=True)) / total
 
 
 for count in range(3):
@@ -389,9 +388,9 @@ for z in (-2.0, -1.0, 1.0):
 #
 # $$\text{SwiGLU}(x) = \left(\text{SiLU}(x W_{gate}^\top) \cdot x W_{up}^\top\right) W_{down}^\top, \qquad \text{SiLU}(z) = \frac{z}{1 + e^{-z}}$$
 #
-# SiLU looks much like GELU. Three matrices instead of two: so that the count stays the same, $d_{ff}$ is cut to two thirds. Shazeer did
-# compare in a Transformer: at equal parameters and FLOPs the gated networks had a lower loss than ReLU and GELU. Why, he does not
-# know, and says so: he thanks «divine benevolence». Lesson 20 builds it (planned).
+# SiLU looks much like GELU. There are three matrices instead of two, so $d_{ff}$ is cut to two thirds to keep the number of parameters. Shazeer
+# did compare in a Transformer: at equal parameters and FLOPs the gated networks had a lower loss than ReLU and GELU. He offers no
+# explanation, and credits «divine benevolence». Lesson 20 builds it (planned).
 #
 # ### In the package
 #
@@ -454,9 +453,8 @@ torch.testing.assert_close(in_package.view(2), with_gelu)
 
 # %%
 tokens = np.random.default_rng(0).normal(size=(10_000, 2))  # (T, d_model)
-written = (
-    np.maximum(0, tokens @ W1.T + b1) @ W2.T
-)  # (T, d_model), the second bias still missing
+# (T, d_model), the second bias still missing
+written = np.maximum(0, tokens @ W1.T + b1) @ W2.T
 print("our token, the paper's formula:      ", in_numpy)
 print("our token, one ReLU too many:        ", np.maximum(0, hidden @ W2.T) + b2)
 print("lowest of 10,000 tokens, the paper's:", (written + b2).min(axis=0).round(2))
@@ -513,9 +511,8 @@ results = {kind: [train(kind, seed) for seed in range(3)] for kind in kinds}
 for kind, runs in results.items():
     print(f"{kind:<18} losses of three runs: {[f'{loss:.4f}' for loss, _ in runs]}")
 for seed, (loss, b2_learned) in enumerate(results["one ReLU too many"]):
-    below = (b2_learned - make_task(seed)[1]).clamp(
-        min=0
-    )  # how far targets lie under b2
+    # how far targets lie under b2
+    below = (b2_learned - make_task(seed)[1]).clamp(min=0)
     floor = below.square().mean().item()
     print(
         f"run {seed}: b2 {b2_learned.numpy().round(2)}, floor {floor:.4f} of {loss:.4f}"
@@ -530,8 +527,7 @@ for seed, (loss, b2_learned) in enumerate(results["one ReLU too many"]):
 # It did not get deep enough. And where the outer ReLU is off, its slope is 0, so such a token teaches $W_1$ and $W_2$ nothing.
 # (Compare ReLU with GELU, too. A small contest like this one says little about another model, and that goes for the table above as well.)
 #
-# One more calculation that does not hold, from a published example of this layer: it starts with [4, 5, 6]·[1, 2, 3] and adds its way to
-# [27, 28, 29]. The product of a row of weights and a token is *one* number, the value of one hidden unit. Only one other number
+# One more calculation that does not hold: to start this layer with [4, 5, 6]·[1, 2, 3] and add one's way to [27, 28, 29]. The product of a row of weights and a token is *one* number, the value of one hidden unit. Only one other number
 # may be added to it, the bias of that unit:
 
 # %%
@@ -895,9 +891,8 @@ print("\n".join(top_contexts(winners["colours"])))
 followed = [
     new_ids[i + 1] for i, token in enumerate(new_ids) if token in classes["colours"]
 ]
-objects = tokens_of(
-    [row[""] for row in tables["objects"] + tables["others"]]
-)  # of the helpers, too
+# The objects of the helpers, too.
+objects = tokens_of([row[""] for row in tables["objects"] + tables["others"]])
 before_objects = sum(token in objects for token in followed) / len(followed)
 print(f"colours followed by an object: {before_objects:.0%}")
 assert before_objects > 0.8
@@ -1043,7 +1038,7 @@ assert of_traits[1] > none[1] + 0.3 and abs(of_traits[0] - none[0]) < 0.1
 # anything changes elsewhere. As many other units do nothing of the kind, and the units for traits do the same for traits.
 #
 # So keep three things apart: a unit *tells* colours from other words (many do, random ones as well); training *made* it so (a little); the model
-# *uses* it (not this one; some of the group). To find a unit that goes along with a word is the easy part.
+# *uses* it (this one it can do without, the group not). To find a unit that goes along with a word is the easy part.
 
 # %% [markdown]
 # ## What to remember

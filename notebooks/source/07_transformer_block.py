@@ -228,9 +228,8 @@ row, other_row = copy_batch(step=0)[0][:2]
 assert row[-1] != other_row[-1]
 for depth in (2, 16):
     with torch.no_grad():
-        answers = Stack(depth, no_residual)(torch.stack([row, other_row]))[
-            :, -1
-        ]  # (2, letters)
+        logits = Stack(depth, no_residual)(torch.stack([row, other_row]))
+    answers = logits[:, -1]  # (2, letters)
     apart = (answers[0] - answers[1]).abs().max()
     print(f"{depth:2} layers: largest difference between the answers {apart:.4f}")
 
@@ -352,18 +351,15 @@ ids = torch.tensor([story])  # (1, T)
 
 with torch.no_grad():
     written = {
-        "token embedding": storyteller.token_embedding(
-            ids
-        ),  # (1, T, d_model), like everything below
+        # (1, T, d_model), like everything below
+        "token embedding": storyteller.token_embedding(ids),
         "position embedding": storyteller.position_embedding.weight[None, : len(story)],
     }
     stream = written["token embedding"] + written["position embedding"]
     for number, block in enumerate(storyteller.blocks, start=1):
         for name in ("attention", "feed_forward"):
-            norm, sublayer = (
-                block.get_submodule(f"{name}_norm"),
-                block.get_submodule(name),
-            )
+            norm = block.get_submodule(f"{name}_norm")
+            sublayer = block.get_submodule(name)
             written[f"{name} {number}"] = sublayer(norm(stream))  # read
             stream = stream + written[f"{name} {number}"]  # write
     # the model's own result
@@ -493,9 +489,8 @@ for example in ([1, 2, 3, 4], [10, 20, 30, 40], [101, 102, 103, 104], [5, 5, 5, 
 
 # %%
 generator = torch.Generator().manual_seed(0)
-tokens = torch.randn(
-    2, 3, 4, generator=generator, dtype=torch.float64
-)  # (B, T, d_model)
+# (B, T, d_model)
+tokens = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64)
 changed = tokens.clone()
 changed[:, 1:] *= 100  # all tokens but the first of each row
 assert torch.equal(torch_norm(tokens)[:, 0], torch_norm(changed)[:, 0])
@@ -567,7 +562,7 @@ for name, version in versions.items():
 #
 # The place of ε shows only where the numbers are small, near $\sqrt{\varepsilon}$ = 0.003: there one version gives three times the
 # other, and no gain can mend that. The last column has the size of the embeddings in a fresh GPT (lesson 8): half a percent. In the
-# storyteller's stream above, with its vectors of length 7 to 2,235, you would never notice.
+# storyteller's stream above, with its vectors of length 8 to 2,235, you would never notice.
 #
 # ### A norm without the mean
 #

@@ -76,9 +76,8 @@ class PlainGPT(nn.Module):
             self.output_head.weight = self.token_embedding.weight
 
     def forward(self, ids: Tensor) -> Tensor:
-        x = self.token_embedding(ids) + self.position_embedding(
-            torch.arange(ids.size(1))
-        )  # (B, T, d_model)
+        x = self.token_embedding(ids)  # (B, T, d_model)
+        x = x + self.position_embedding(torch.arange(ids.size(1)))
         for block in self.blocks:
             x = block(x)  # (B, T, d_model)
         logits: Tensor = self.output_head(self.final_norm(x))  # (B, T, V)
@@ -527,10 +526,11 @@ check.initialise(initialise)
 # %% [markdown]
 # ## The whole GPT on one screen
 #
-# Here is the model that all later lessons train, word for word as in `minigpt/model/gpt.py`. It is `PlainGPT` with the initialisation, and five
+# Here is the model that all later lessons train, word for word as in `minigpt/model/gpt.py`. It is `PlainGPT` with the initialisation, and six
 # things that real use asks for:
 #
 # - **rotary positions** in place of the position table, if a config asks for them (lesson 3; ours do not),
+# - `padded_vocab_size`: tables may get a few rows that no token uses, because round numbers are faster on GPUs (lesson 11; ours get none),
 # - **dropout** behind the embeddings (off in our configs),
 # - `hidden_states` apart from the head, for whoever wants the stream,
 # - errors that say what is wrong with the input,
@@ -794,6 +794,7 @@ def descend(forward: Callable[[Tensor, dict[str, Tensor]], Tensor]) -> list[floa
 
 
 frame = GPT(tiny).double()
+# functional_call runs a module with the weights that it is given.
 by_package = descend(lambda batch, weights: functional_call(frame, weights, batch))
 try:
     by_you = descend(lambda batch, weights: your_gpt(batch, weights, tiny))
@@ -884,7 +885,7 @@ for n_layers, d_model, n_heads, said in shapes:
 #
 # Count the parameters from a `GPTConfig` alone, without building the model. Mind five things: `feed_forward_size` need not be $4d$; with `bias=False`
 # no Linear and no LayerNorm has a bias; the output head never has one; `tie_embeddings` decides whether it costs anything; and with
-# `positions="rope"` there is no position table.
+# `positions="rope"` there is no position table. The vocabulary is never padded here.
 
 
 # %% tags=["exercise"]
@@ -1167,7 +1168,7 @@ for rows_in_batch in (1, 8, 32):
 
 # %% [markdown]
 # The weights are not what fills the memory. Activations grow with every token in the batch, and soon outweigh all the rest. This is a lower bound:
-# passing numbers, such as the gradient of the logits, come on top while they last. Lesson 11 measures the whole on a GPU, and shows how to need less.
+# numbers that are needed for a moment, such as the gradient of the logits, come on top. Lesson 11 measures the whole on a GPU, and shows how to need less.
 
 # %% [markdown]
 # ## What to remember

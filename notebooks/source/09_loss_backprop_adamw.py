@@ -199,9 +199,9 @@ class Number:
 
 def in_order(number: Number, order: list[Number]) -> list[Number]:
     """All that a number was made from, sources first, and the number itself last."""
-    for source, _ in number.sources:
-        in_order(source, order)
     if number not in order:
+        for source, _ in number.sources:
+            in_order(source, order)
         order.append(number)
     return order
 
