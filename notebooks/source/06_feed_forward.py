@@ -225,14 +225,6 @@ assert output == [-2.0, 3.0]
 # %% [markdown]
 # The last unit came to −2, so it is off, and its column of $W_2$ plays no part. The first output is negative. Keep that in mind.
 #
-# In numpy it is one line:
-
-# %%
-in_numpy = np.maximum(0, x @ W1.T + b1) @ W2.T + b2
-print(in_numpy)
-assert np.array_equal(in_numpy, output)
-
-# %% [markdown]
 # ### Exercise 1 · a whole batch (★☆☆, 10 min)
 #
 # Write it in torch, for one token or for many: x has the shape (d_model,) or (T, d_model) or (B, T, d_model), and the output
@@ -250,6 +242,14 @@ def ffn(x: Tensor, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> Tensor:
 
 # %%
 check.ffn(ffn)
+
+# %% [markdown]
+# Our token once more. In numpy it is one line:
+
+# %%
+in_numpy = np.maximum(0, x @ W1.T + b1) @ W2.T + b2
+print(in_numpy)
+assert np.array_equal(in_numpy, output)
 
 # %% [markdown]
 # In torch a linear map with its bias is an `nn.Linear`. It keeps its weight as we do, one row for each output.

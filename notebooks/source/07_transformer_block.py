@@ -848,7 +848,33 @@ print("after dropout:", (small * coin / (1 - 0.5)).tolist())
 #
 # $$(1 - p) \cdot \frac{x}{1 - p} + p \cdot 0 = x$$
 #
-# So whoever reads it gets, on average, what it gets without dropout. Measure it over 200,000 draws, with and without the division:
+# So whoever reads it gets, on average, what it gets without dropout.
+
+# %% [markdown]
+# ### Exercise 4 · dropout (★★☆, 10 min)
+#
+# Write it. Every number draws for itself (`torch.rand` gives numbers from 0 to 1, each as likely as any other). When `training` is false, the
+# model is in use, and nothing happens.
+
+
+# %% tags=["exercise"]
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """If training, a share p of x is set to zero, the rest scaled. Shape as x."""
+    ### BEGIN SOLUTION
+    if not training:
+        return x
+    keep = torch.rand(x.shape) >= p
+    return x * keep / (1 - p)
+    ### END SOLUTION
+
+
+# %%
+check.dropout(dropout)
+
+# %% [markdown]
+# ### The mean stays
+#
+# Measure it over 200,000 draws, with and without the division:
 
 # %%
 p = 0.1
@@ -887,26 +913,6 @@ for training in (True, False):
 
 # %%
 storyteller.config.dropout
-
-# %% [markdown]
-# ### Exercise 4 · dropout (★★☆, 10 min)
-#
-# Write it. Every number draws for itself. When `training` is false, nothing happens.
-
-
-# %% tags=["exercise"]
-def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """If training, a share p of x is set to zero, the rest scaled. Shape as x."""
-    ### BEGIN SOLUTION
-    if not training:
-        return x
-    keep = torch.rand(x.shape) >= p
-    return x * keep / (1 - p)
-    ### END SOLUTION
-
-
-# %%
-check.dropout(dropout)
 
 # %% [markdown]
 # ## The block
