@@ -177,7 +177,7 @@ def from_gpt2(tensors: dict[str, Any], config: GPTConfig) -> dict[str, Tensor]:
         shape = shapes[ours][::-1] if is_transposed(theirs) else shapes[ours]
         tensor: Any = tensors.get(theirs)
         if theirs not in tensors:
-            problems.append(f"{theirs} is missing, not {shape}")
+            problems.append(f"{theirs} is missing: its shape should be {shape}")
         elif getattr(tensor, "dtype", None) not in FLOATS:
             problems.append(f"{theirs} is {getattr(tensor, 'dtype', type(tensor).__name__)}, not float32")
         elif tensor.is_meta:

@@ -173,8 +173,8 @@ def test_every_tensor_that_does_not_fit_is_named(prefix: str) -> None:
         [
             "score.weight is extra: a model of this config has none",
             f"{prefix}h.2.ln_1.weight is extra: a model of this config has none",
-            f"{prefix}wpe.weight is missing, not (11, 12)",
-            f"{prefix}h.1.ln_2.bias is missing, not (12,)",
+            f"{prefix}wpe.weight is missing: its shape should be (11, 12)",
+            f"{prefix}h.1.ln_2.bias is missing: its shape should be (12,)",
             f"{prefix}h.0.attn.c_attn.weight is (36, 12), not (12, 36)",
             f"{prefix}ln_f.weight is torch.int64, not float32",
             f"{prefix}ln_f.bias is dict, not float32",
@@ -199,7 +199,7 @@ def test_a_tied_head_that_is_not_tied_is_refused(head: Any) -> None:
 
 
 def test_an_untied_head_is_needed() -> None:
-    with pytest.raises(InputError, match=r"^lm_head\.weight is missing, not \(23, 12\)$"):
+    with pytest.raises(InputError, match=r"^lm_head\.weight is missing: its shape should be \(23, 12\)$"):
         from_gpt2(to_gpt2(random_model(SMALL)), replace(SMALL, tie_embeddings=False))
 
 

@@ -299,7 +299,7 @@ def test_tensors_that_do_not_fit_are_all_named(tmp_path: Path) -> None:
     assert str(raised.value) == (
         f"{str(tmp_path / 'out')!r} cannot be used: transformer.h.1.mlp.gate.weight is extra: a model of this config "
         "has none; transformer.wpe.weight is (12, 12), not (11, 12); "
-        "transformer.h.1.mlp.c_fc.bias is missing, not (48,)"
+        "transformer.h.1.mlp.c_fc.bias is missing: its shape should be (48,)"
     )
 
 
