@@ -1,9 +1,9 @@
 """The ladder of speed-ups on a GPU: `python -m benchmarks.gpu`, made to end within eight minutes on one H100.
 
 From naive float32 to compiled bfloat16, one change a rung, each with the same model and the same batch; then the same
-model in transformers, if that is installed, and the package's own Trainer. First the CPU and the device must agree on
-losses and gradients; then every rung must agree with the first, so that none is fast because it is wrong. What was
-measured goes to benchmarks/results/gpu.json, which lesson 11 draws.
+model in transformers, if that is installed, the package's own Trainer, and the writing of one text. First the CPU and
+the device must agree on losses and gradients; then every rung must agree with the first, so that none is fast because
+it is wrong. What was measured goes to benchmarks/results/gpu.json, which lesson 11 draws.
 
 Without a GPU the same path can be tried with a small model, which says nothing about a GPU:
 `python -m benchmarks.gpu --device cpu --preset tiny --micro-batch 2 --steps 2 --out ladder.json`.
@@ -25,11 +25,13 @@ from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 from minigpt.config import GPTConfig, InputError, Precision, TrainConfig, preset
+from minigpt.generation import decoding
 from minigpt.model.attention import scaled_dot_product_attention
 from minigpt.model.gpt import GPT, flops_per_token, next_token_loss
 from minigpt.runtime import autocast, peak_flops, peak_memory, pick_device, synchronize
@@ -252,6 +254,33 @@ class Ladder:
         speeds = [trainer.train_step().tokens_per_second for _ in range(recipe.max_steps)]
         return self.line(rung, rows * self.context / statistics.median(speeds[WARM_UP:]))
 
+    def writing(self) -> dict[str, Any]:
+        """How fast one text grows, in float32: each step launched anew, and repeated from a recording (on a GPU)."""
+        self.forget()
+        model = build(self.config, self.weights, Rung("writing")).to(self.device).eval()
+        (ids,) = random_batch(self.config, 1, self.context, self.device)[0].tolist()
+        said: list[Tensor] = []
+        speeds: list[float] = []
+        for recorded in (False, self.device.type == "cuda"):
+            with patch.object(decoding, "records", return_value=recorded):
+                text = decoding.Decoding(model, [ids[:4]], 1, len(ids) - 4)
+                logits = [
+                    text.prefill(),
+                    text.step(torch.tensor([ids[4:5]], device=self.device)),
+                ]  # it is recorded here
+                synchronize(self.device)
+                start = time.perf_counter()
+                for token in ids[5:]:
+                    logits.append(text.step(torch.tensor([[token]], device=self.device)))
+                synchronize(self.device)
+            speeds.append((len(ids) - 5) / (time.perf_counter() - start))
+            said.append(torch.cat(logits))
+        difference = float((said[0] - said[1]).norm() / said[0].norm())
+        if not difference < 1e-3:
+            raise SystemExit(f"a recorded step computes something else: its logits differ by {difference:.2g}")
+        print(f"{'writing one text':<28} {speeds[0]:12,.0f} tokens/s, recorded {speeds[1]:,.0f}", flush=True)
+        return {"launched": speeds[0], "recorded": speeds[1], "logits_difference": difference}
+
     def line(self, rung: Rung, seconds: float) -> dict[str, Any]:
         """A rung's line. The model's FLOPs are counted without padding: to pad is no achievement."""
         rows = rung.batches * self.micro_batch
@@ -368,7 +397,8 @@ def main(arguments: list[str] | None = None) -> None:
         "command": shlex.join(["python", "-m", "benchmarks.gpu", *arguments]),
         "preset": options.preset, "model": asdict(config), "context_length": context,
         "flops_per_token": flops_per_token(config, context), "peak_flops": peak_flops(device, "bfloat16"),
-        "check": climber.check_against_cpu(), "roofs": roofs(device), "rungs": [], "others": [], "failed": [],
+        "check": climber.check_against_cpu(), "roofs": roofs(device), "rungs": [], "others": [], "writing": [],
+        "failed": [],
     }  # fmt: skip
     print(f"{found['device']}, driver {found['driver']}, torch {found['torch']}", flush=True)
 
@@ -416,6 +446,8 @@ def main(arguments: list[str] | None = None) -> None:
     if minutes() < options.minutes:
         own = replace(best, name="minigpt's Trainer")
         attempt("others", own.name, lambda: climber.trainer(own))
+    if minutes() < options.minutes:
+        attempt("writing", "writing", climber.writing)
     if rungs[-1].batches > 1 and minutes() < options.minutes:
         attempt("rungs", rungs[-1].name, lambda: climber.climb(rungs[-1]))
     unfinished.replace(out)

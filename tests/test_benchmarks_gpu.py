@@ -38,6 +38,7 @@ def test_the_whole_path_on_a_cpu(tmp_path: Path) -> None:
     names = ["naive float32", "TF32", "bfloat16 autocast", "fused attention", "fused AdamW", "padded vocabulary"]
     assert [line["name"] for line in found["rungs"]] == names
     assert [line["name"] for line in found["others"]] == ["transformers", "minigpt's Trainer"]
+    assert len(found["writing"]) == 1 and found["writing"][0]["logits_difference"] == 0, "nothing is recorded on a CPU"
     for line in found["rungs"] + found["others"]:
         assert line["tokens_per_second"] == pytest.approx(32 / line["seconds_per_step"])
         assert line["micro_batch"] == 1 and line["mfu"] is None and line["peak_memory"] is None
