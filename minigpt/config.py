@@ -163,7 +163,7 @@ class TrainConfig:
     tensorboard: bool = False
     """Write the metrics for TensorBoard as well (pip install tensorboard)."""
     threads: int = 0
-    """CPU threads; 0 means a short trial picks the fastest number. What was used is kept on resume."""
+    """CPU threads; 0: a short trial picks the fastest number (OMP_NUM_THREADS is the most). Kept on resume."""
 
     def __post_init__(self) -> None:
         problems = [
