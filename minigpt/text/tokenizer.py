@@ -134,14 +134,6 @@ class CharTokenizer:
         """Write one JSON file; see `save_tokenizer`."""
         save_tokenizer(self, path)
 
-    @classmethod
-    def load(cls, path: FilePath) -> Self:
-        """Read and verify what `save` wrote; see `load_tokenizer`."""
-        tokenizer = load_tokenizer(path)
-        if not isinstance(tokenizer, cls):
-            raise InputError(f"{path} holds a {type(tokenizer).__name__}: load_tokenizer(path) reads both kinds.")
-        return tokenizer
-
 
 class BPETokenizer:
     """Byte-level BPE. Ids 0 to 255 are the bytes, then come the merges as they were learned, then the special tokens.
@@ -254,14 +246,6 @@ class BPETokenizer:
     def save(self, path: FilePath) -> None:
         """Write one JSON file, a line for each merge; see `save_tokenizer`."""
         save_tokenizer(self, path)
-
-    @classmethod
-    def load(cls, path: FilePath) -> Self:
-        """Read and verify what `save` wrote; see `load_tokenizer`."""
-        tokenizer = load_tokenizer(path)
-        if not isinstance(tokenizer, cls):
-            raise InputError(f"{path} holds a {type(tokenizer).__name__}: load_tokenizer(path) reads both kinds.")
-        return tokenizer
 
 
 def gpt2_tokenizer() -> BPETokenizer:
