@@ -14,8 +14,8 @@ import minigpt
 PACKAGE = Path(minigpt.__file__).parent
 ROOMS = {  # from the ground up; within a room, too
     "": ["config", "runtime"],
-    "text": ["bpe", "tokenizer", "stories", "shards", "sources", "prepare", "data"],
-    "model": ["kv_cache", "attention", "feed_forward", "gpt"],
+    "text": ["bpe", "tokenizer", "stories", "batch", "shards", "sources", "chat", "prepare", "data"],
+    "model": ["kv_cache", "attention", "feed_forward", "gpt", "vocabulary"],
     "generation": ["decoding", "generate", "beam_search"],
     "weights": ["checkpoint", "gpt2_layout", "pretrained"],
     "evaluation": ["loss", "floor", "stories", "evaluate"],

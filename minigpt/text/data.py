@@ -18,16 +18,13 @@ from typing import Any, Protocol
 import numpy as np
 import platformdirs
 import torch
-from torch import Tensor
 
 from minigpt.config import IGNORE, InputError
 from minigpt.text import stories
+from minigpt.text.batch import Batch, pad_rows
 from minigpt.text.shards import Manifest, Shard, open_shards, token_dtype, tokenizer_sha256
 from minigpt.text.sources import read_text
 from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
-
-Batch = tuple[Tensor, Tensor]
-"""Inputs and targets, (B, T) int64; targets are the inputs one place later, IGNORE where there is nothing to guess."""
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
@@ -95,12 +92,7 @@ class StoryData:
                 f"a story of {longest - 2} tokens does not fit into context_length {self.context_length}: choose a "
                 f"context_length of at least 192, or a tokenizer with a larger vocabulary"
             )
-        inputs = torch.full((len(rows), longest - 1), end)
-        targets = torch.full((len(rows), longest - 1), IGNORE)
-        for i, row in enumerate(rows):
-            inputs[i, : len(row) - 1] = torch.tensor(row[:-1])
-            targets[i, : len(row) - 1] = torch.tensor(row[1:])
-        return inputs, targets
+        return pad_rows(rows, end)
 
 
 @cache

@@ -1,0 +1,212 @@
+"""Conversations: a chat as token ids and, made together with them, which of those ids a model learns to write.
+
+The template, where each <|…|> is one token:
+
+    <|endoftext|><|system|>Be kind.<|end|><|user|>Who is sad?<|end|><|assistant|>Mia.<|end|>
+
+Only the assistant's words and the <|end|> behind them are learned: the model shall write answers, not questions, and it
+shall know when to stop. <|end|> has an id of its own, which no padding shares. The words of a message are encoded apart
+from the template, so that nobody can end a turn, or begin one, by typing its tokens.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minigpt.config import InputError
+from minigpt.text.batch import Batch, pad_rows
+from minigpt.text.sources import BYTE_ORDER_MARK
+from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer
+
+ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
+"""Who can speak, and the token that a turn of theirs begins with."""
+
+END_OF_TURN = "<|end|>"
+"""The token that ends a turn: where generation stops."""
+
+CHAT_TOKENS = (END_OF_TEXT, *ROLES.values(), END_OF_TURN)
+"""The special tokens of the template; a chat begins with END_OF_TEXT, like every text that the model has read."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation: who speaks (a name in ROLES), and the words."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class EncodedChat:
+    """A conversation as token ids and, for each of them, whether the model learns to write it."""
+
+    ids: list[int]
+    learned: list[bool]
+
+
+def add_chat_tokens(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokenizer with the special tokens of a chat.
+
+    No id changes: of CHAT_TOKENS, those that the tokenizer lacks get the next free ids, in that order. The
+    storyteller's has the ids 0 to 1860, the last of them END_OF_TEXT; <|system|> becomes 1861 and <|end|> 1864. The
+    model needs a row for each: `minigpt.model.vocabulary` makes them, or takes the spare ones of `pad_vocab`.
+    """
+    names = [*tokenizer.special_tokens, *(name for name in CHAT_TOKENS if name not in tokenizer.special_tokens)]
+    if isinstance(tokenizer, CharTokenizer):
+        return CharTokenizer(tokenizer.characters, names)
+    return BPETokenizer(tokenizer.merges, names, tokenizer.alphabet)
+
+
+def check_messages(messages: Sequence[Message], last: str = "assistant") -> None:
+    """Refuse what is no conversation: a system message or none, then user and assistant in turn, and `last` at the end.
+
+    Raises:
+        InputError: naming the first message that is wrong.
+    """
+    expected = ["system", "user"]
+    for number, message in enumerate(messages, start=1):
+        if message.role not in ROLES:
+            raise InputError(f"message {number} has the role {message.role!r}; choose from {', '.join(ROLES)}")
+        if message.role not in expected:
+            raise InputError(
+                f"message {number} is the {message.role}'s, where the {' or '.join(expected)} should speak: one system "
+                "message at most, at the beginning, then user and assistant in turn"
+            )
+        if not message.content.strip():
+            raise InputError(f"message {number}, the {message.role}'s, is empty; give it words")
+        expected = ["assistant"] if message.role == "user" else ["user"]
+    if not messages or messages[-1].role != last:
+        missing = "has no answer: the last message must be the assistant's" if last == "assistant" else "asks nothing"
+        raise InputError(f"this conversation of {len(messages)} messages {missing}")
+
+
+def encode_chat(tokenizer: Tokenizer, messages: Sequence[Message]) -> EncodedChat:
+    """A conversation to learn from, which ends with an answer.
+
+    Raises:
+        InputError: as `check_messages`, for a tokenizer without chat tokens, and for what it cannot encode.
+    """
+    check_messages(messages)
+    return _render(tokenizer, messages)
+
+
+def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
+    """A conversation that waits for an answer: the ids after which the model writes it, up to END_OF_TURN.
+
+    They are the beginning of what `encode_chat` gives for the same messages and their answer. Errors: `encode_chat`.
+    """
+    check_messages(messages, last="user")
+    return [*_render(tokenizer, messages).ids, special_id(tokenizer, ROLES["assistant"])]
+
+
+def special_id(tokenizer: Tokenizer, name: str) -> int:
+    """The id of one of CHAT_TOKENS.
+
+    Raises:
+        InputError: if the tokenizer has no such token.
+    """
+    if name not in tokenizer.special_tokens:
+        raise InputError(
+            f"this tokenizer has no token {name}, so its model cannot chat: add_chat_tokens(tokenizer) adds it, and "
+            "the model must then be fine-tuned on conversations"
+        )
+    return tokenizer.special_tokens[name]
+
+
+def _render(tokenizer: Tokenizer, messages: Iterable[Message]) -> EncodedChat:
+    """The template: the one place that knows which tokens surround a turn and which of them are learned."""
+    chat = EncodedChat([special_id(tokenizer, END_OF_TEXT)], [False])
+    for message in messages:
+        # Without allow_special: a token that somebody has typed is text.
+        turn = [*tokenizer.encode(message.content), special_id(tokenizer, END_OF_TURN)]
+        chat.ids.extend([special_id(tokenizer, ROLES[message.role]), *turn])
+        chat.learned.extend([False, *[message.role == "assistant"] * len(turn)])
+    return chat
+
+
+def pack_chats(tokenizer: Tokenizer, chats: Sequence[EncodedChat]) -> Batch:
+    """Conversations as one batch: targets are what is learned, IGNORE everywhere else.
+
+    Padding is END_OF_TEXT as input and IGNORE as target, so nothing is ever learned from it.
+    """
+    rows = [chat.ids for chat in chats]
+    return pad_rows(rows, special_id(tokenizer, END_OF_TEXT), [chat.learned for chat in chats])
+
+
+# A file of conversations.
+
+
+@dataclass(frozen=True)
+class ChatFile:
+    """What `read_chats` found: the conversations, and one message for each line that was left out."""
+
+    chats: list[EncodedChat]
+    left_out: list[str]
+
+
+def read_chats(path: Path, tokenizer: Tokenizer, context_length: int, *, skip_bad: bool = False) -> ChatFile:
+    """The conversations of a file of JSON lines: {"messages": [{"role": "user", "content": "Hi"}, …]} in each.
+
+    Args:
+        path: the file, in UTF-8. Empty lines do not count.
+        tokenizer: one with chat tokens.
+        context_length: of the model. A conversation that is longer is never cut: its answer would be lost.
+        skip_bad: leave out lines that cannot be used, and tell of each; else the first is refused.
+
+    Raises:
+        InputError: for a file that cannot be read or has no conversation, and, with its number, for a line that is no
+            JSON, no conversation (`check_messages`), or does not fit into the context.
+    """
+    special_id(tokenizer, END_OF_TURN)  # what is wrong with the tokenizer is wrong with no line
+    try:
+        lines = Path(path).read_bytes().removeprefix(BYTE_ORDER_MARK).split(b"\n")
+    except OSError as error:
+        raise InputError(
+            f"{str(path)!r} cannot be read ({error.strerror}); give the path of a file of JSON lines"
+        ) from None
+    found = ChatFile([], [])
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            chat = encode_chat(tokenizer, _messages(line))
+            if (length := len(chat.ids) - 1) > context_length:  # the last id is a target only
+                raise InputError(
+                    f"this conversation needs {length} tokens of context and the model has {context_length}: shorten it"
+                )
+            found.chats.append(chat)
+        except InputError as error:
+            problem = f"{str(path)!r}, line {number}: {str(error).rstrip('.')}"
+            if not skip_bad:
+                raise InputError(f"{problem}. Mend it, or leave out what cannot be used (skip_bad)") from None
+            found.left_out.append(problem)
+    if not found.chats:
+        why = f"{len(left)} lines were left out; {left[0]}. " if (left := found.left_out) else ""
+        raise InputError(
+            f"{str(path)!r} has no conversation: {why}A line for each is needed: "
+            '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}'
+        )
+    return found
+
+
+def _messages(line: bytes) -> list[Message]:
+    """The messages of one line of JSON."""
+    try:
+        found = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise InputError(f"byte {error.start} of it is not UTF-8; save it as plain UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"this line is not JSON ({error})") from None
+    messages: Any = found.get("messages") if isinstance(found, dict) else None
+    if not isinstance(messages, list):
+        raise InputError('this line is no JSON object with a list called "messages"')
+    for number, message in enumerate(messages, start=1):
+        # More than these two, such as a weight or a tool call, would be lost without a word.
+        if not isinstance(message, dict) or sorted(message) != ["content", "role"]:
+            raise InputError(f'message {number} must be an object with "role" and "content" and nothing else')
+        for key, value in message.items():
+            if not isinstance(value, str):
+                raise InputError(f'the "{key}" of message {number} is no string')
+    return [Message(**message) for message in messages]
