@@ -185,7 +185,7 @@ def read_chats(path: Path, tokenizer: Tokenizer, context_length: int, *, skip_ba
     if not found.chats:
         why = f"{len(left)} lines were left out; {left[0]}. " if (left := found.left_out) else ""
         raise InputError(
-            f"{str(path)!r} has no conversation: {why}A line for each is needed: "
+            f"{str(path)!r} has no conversation. {why}A line for each is needed: "
             '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}'
         )
     return found

@@ -121,7 +121,9 @@ def test_the_messages_can_be_read_back_and_typed_tokens_are_text(messages, token
     assert [names[i] for i in chat.ids if i in names] == [
         END_OF_TEXT, *(name for m in messages for name in (ROLES[m.role], END_OF_TURN))
     ], "the template's tokens and no others, whatever was typed"  # fmt: skip
-    read, learned = [], [False]
+    read: list[Message] = []
+    content: list[int] = []
+    learned = [False]
     for i in chat.ids[1:]:
         name = names.get(i)
         if name in roles:
@@ -242,11 +244,9 @@ def test_what_just_fits_is_taken_whole_and_one_token_more_is_not_cut(tmp_path):
 
 def test_a_file_without_a_conversation_is_refused(tmp_path):
     for lines in ([], ["", " "]):
-        with pytest.raises(
-            InputError, match=re.escape("chats.jsonl' has no conversation: A line for each is needed: {")
-        ):
+        with pytest.raises(InputError, match="chats.jsonl' has no conversation. A line for each is needed: {"):
             read_chats(write(tmp_path, *lines), BYTES, 9)
-    with pytest.raises(InputError, match=r"has no conversation: 2 lines were left out; .*line 1: this"):
+    with pytest.raises(InputError, match=r"has no conversation. 2 lines were left out; .*line 1: this"):
         read_chats(write(tmp_path, "a", "b"), BYTES, 9, skip_bad=True)
     with pytest.raises(InputError, match="nowhere.jsonl' cannot be read"):
         read_chats(tmp_path / "nowhere.jsonl", BYTES, 9)
