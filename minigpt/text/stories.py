@@ -73,6 +73,24 @@ class Slot:
 Sentence = list[str | Slot]
 
 
+def read_sentence(text: str) -> Sentence:
+    """Split «There {hero.they} saw {a kind}.» into plain text and slots."""
+    pieces: Sentence = []
+    for i, piece in enumerate(re.split(r"\{(.*?)\}", text)):
+        if i % 2 == 0:
+            pieces.append(piece)
+        else:
+            article, _, name = piece.rpartition(" ")
+            fact, _, column = name.partition(".")
+            pieces.append(Slot(fact, column.lower(), article, column[:1].isupper()))
+    return pieces
+
+
+def fill(sentence: Sentence, facts: dict[str, Row]) -> str:
+    """A sentence with its slots filled in."""
+    return "".join(piece if isinstance(piece, str) else piece.fill(facts[piece.fact]) for piece in sentence)
+
+
 def _read_table(text: str) -> list[Row]:
     """The rows of a word table: a plain comma list, or lines with bars under a line of column names."""
     if "|" not in text:
@@ -97,9 +115,7 @@ class World:
         self.tables = {name: _read_table(text) for name, text in source["tables"].items()}
         self.rules: dict[str, dict[str, str]] = source["facts"]
         self.plots: dict[str, list[str]] = source["plots"]
-        self.sentences = {
-            name: [self._read_sentence(s) for s in variants] for name, variants in source["sentences"].items()
-        }
+        self.sentences = {name: [read_sentence(s) for s in variants] for name, variants in source["sentences"].items()}
         for name, rows in self.tables.items():
             if len({row[""] for row in rows}) < len(rows):
                 raise InputError(f"table {name!r} holds a word twice: then one text has two derivations")
@@ -113,18 +129,6 @@ class World:
             if len(set(map(len, lists))) > 1:
                 raise InputError(f"fact {fact!r}: every row of {table!r} needs the same number of words in {column!r}")
         self.facts_of = {plot: self._facts_of(plot) for plot in self.plots}
-
-    def _read_sentence(self, text: str) -> Sentence:
-        """Split «There {hero.they} saw {a kind}.» into plain text and slots."""
-        pieces: Sentence = []
-        for i, piece in enumerate(re.split(r"\{(.*?)\}", text)):
-            if i % 2 == 0:
-                pieces.append(piece)
-            else:
-                article, _, name = piece.rpartition(" ")
-                fact, _, column = name.partition(".")
-                pieces.append(Slot(fact, column.lower(), article, column[:1].isupper()))
-        return pieces
 
     def _facts_of(self, plot: str) -> list[str]:
         """The facts that a plot draws, in the order of the rules; each can be read off the text in every wording."""
@@ -179,7 +183,11 @@ class World:
     def tell(self, plot: str, facts: dict[str, Row], wording: tuple[int, ...]) -> str:
         """The renderer: facts and the choice of wordings to text."""
         sentences = (self.sentences[name][variant] for name, variant in zip(self.plots[plot], wording, strict=True))
-        return " ".join("".join(p if isinstance(p, str) else p.fill(facts[p.fact]) for p in s) for s in sentences)
+        return " ".join(fill(sentence, facts) for sentence in sentences)
+
+    def rows(self, facts: dict[str, str]) -> dict[str, Row]:
+        """The row of each fact: all forms of it, for `fill`."""
+        return {fact: next(row for row in self.all_rows(fact) if row[""] == value) for fact, value in facts.items()}
 
     def ways(self, plot: str) -> int:
         """How many stories a plot has: the product of the sides of its dice.
@@ -267,7 +275,7 @@ class World:
                 return Verdict(True, False, f"{words!r} does not fit: {slot.fact} was {was}", plot, {})
             known[slot.fact] = values
         facts = {fact: next(iter(values)) for fact, values in known.items()}  # rule 1: one value is left
-        rows = {fact: next(row for row in self.all_rows(fact) if row[""] == value) for fact, value in facts.items()}
+        rows = self.rows(facts)
         for fact, value in facts.items():
             if value not in [row[""] for row in self.options(fact, rows)]:
                 reason = ", ".join(f"{other} is {facts[other]}" for other in self._depends_on(fact))

@@ -345,7 +345,7 @@ def test_an_unknown_split_is_an_input_error() -> None:
 def sentences_of(story: Story) -> list[str]:
     """The story's sentences, written with its facts and wordings."""
     w = world()
-    rows = {fact: next(row for row in w.all_rows(fact) if row[""] == value) for fact, value in story.facts.items()}
+    rows = w.rows(story.facts)
     chosen = [w.sentences[name][v] for name, v in zip(w.plots[story.plot], story.wording, strict=True)]
     return ["".join(p if isinstance(p, str) else p.fill(rows[p.fact]) for p in pieces) for pieces in chosen]
 
@@ -360,7 +360,7 @@ def test_sentences_of_tells_the_story(seed: int, index: int) -> None:
 def test_a_fact_that_changes_on_the_way_is_found_and_named(seed: int, index: int, data: st.DataObject) -> None:
     """A name, a colour, a pronoun, a home … said once and then said otherwise: grammatical, but not consistent."""
     w, story = world(), draw(seed, index)
-    rows = {fact: next(row for row in w.all_rows(fact) if row[""] == value) for fact, value in story.facts.items()}
+    rows = w.rows(story.facts)
     pieces: list[str | Slot] = []
     for name, v in zip(w.plots[story.plot], story.wording, strict=True):
         pieces += [" ", *w.sentences[name][v]]
@@ -448,7 +448,7 @@ def test_what_cannot_be_is_named() -> None:
     w = world()
     for fact, rule in w.rules.items():
         story = next(s for i in range(500) if fact in (s := draw(0, i)).facts)
-        rows = {f: next(row for row in w.all_rows(f) if row[""] == value) for f, value in story.facts.items()}
+        rows = w.rows(story.facts)
         possible = w.options(fact, rows)
         for row in w.all_rows(fact):
             verdict = w.verify(w.tell(story.plot, rows | {fact: row}, story.wording))
