@@ -14,7 +14,10 @@ import minigpt
 PACKAGE = Path(minigpt.__file__).parent
 ROOMS = {  # from the ground up; within a room, too
     "": ["config", "runtime"],
-    "text": ["bpe", "tokenizer", "stories", "batch", "shards", "sources", "chat", "tasks", "prepare", "data"],
+    "text": [
+        *("bpe", "tokenizer", "stories", "chinese"),
+        *("batch", "shards", "sources", "chat", "tasks", "prepare", "data"),
+    ],
     "model": ["kv_cache", "attention", "feed_forward", "gpt", "vocabulary"],
     "generation": ["decoding", "generate", "beam_search"],
     "weights": ["checkpoint", "gpt2_layout", "pretrained"],

@@ -91,7 +91,7 @@ def fill(sentence: Sentence, facts: dict[str, Row]) -> str:
     return "".join(piece if isinstance(piece, str) else piece.fill(facts[piece.fact]) for piece in sentence)
 
 
-def _read_table(text: str) -> list[Row]:
+def read_table(text: str) -> list[Row]:
     """The rows of a word table: a plain comma list, or lines with bars under a line of column names."""
     if "|" not in text:
         return [{"": word.strip()} for word in text.split(",")]
@@ -112,7 +112,7 @@ class World:
 
     def __init__(self, toml_text: str) -> None:
         source = tomllib.loads(toml_text)
-        self.tables = {name: _read_table(text) for name, text in source["tables"].items()}
+        self.tables = {name: read_table(text) for name, text in source["tables"].items()}
         self.rules: dict[str, dict[str, str]] = source["facts"]
         self.plots: dict[str, list[str]] = source["plots"]
         self.sentences = {name: [read_sentence(s) for s in variants] for name, variants in source["sentences"].items()}
@@ -182,8 +182,12 @@ class World:
 
     def tell(self, plot: str, facts: dict[str, Row], wording: tuple[int, ...]) -> str:
         """The renderer: facts and the choice of wordings to text."""
-        sentences = (self.sentences[name][variant] for name, variant in zip(self.plots[plot], wording, strict=True))
-        return " ".join(fill(sentence, facts) for sentence in sentences)
+        return " ".join(self.steps(plot, facts, wording))
+
+    def steps(self, plot: str, facts: dict[str, Row], wording: tuple[int, ...]) -> list[str]:
+        """What each step of the plot says: one sentence, or a few."""
+        named = zip(self.plots[plot], wording, strict=True)
+        return [fill(self.sentences[name][variant], facts) for name, variant in named]
 
     def rows(self, facts: dict[str, str]) -> dict[str, Row]:
         """The row of each fact: all forms of it, for `fill`."""

@@ -1,4 +1,4 @@
-"""Labelled tasks from the story world: questions, summaries, dialogues and moods whose right answers are all known.
+"""Labelled tasks from the story world: questions, summaries, dialogues, moods, translations; all right answers known.
 
 A task is made as a story is: fair dice draw the facts, a story from them, what is asked about it, and one of the right
 wordings of the answer. `tasks.toml` holds the wordings. What is right follows from the facts, so an answer is scored
@@ -18,9 +18,10 @@ from typing import Any
 
 from minigpt.config import InputError, nearest
 from minigpt.text.chat import Message
+from minigpt.text.chinese import translations
 from minigpt.text.stories import SPLITS, Row, Sentence, Slot, Story, fill, read_sentence, split_of, world
 
-TASKS = ("questions", "summaries", "dialogue", "mood")
+TASKS = ("questions", "summaries", "dialogue", "mood", "translation")
 
 UNANSWERABLE = "unanswerable"
 """The kind of a question that the story does not answer; the right answer says so."""
@@ -41,7 +42,7 @@ class Example:
 
     task: str
     kind: str
-    """What is asked (questions, dialogue), the plot (summaries), or the mood, which is a label for a classifier."""
+    """What is asked (questions, dialogue), the plot (summaries), its step (translation), or the mood: labels, too."""
     story: Story
     messages: tuple[Message, ...]
     answers: frozenset[str]
@@ -111,8 +112,14 @@ def example_at(task: str, split: str, index: int, seed: int = 0) -> Example:
     def choose(n: int) -> int:
         return int(die() * n)
 
-    make = {"questions": _question, "summaries": _summary, "dialogue": _dialogue, "mood": _mood}[task]
-    return make(choose, split)
+    make = {
+        "questions": _question,
+        "summaries": _summary,
+        "dialogue": _dialogue,
+        "mood": _mood,
+        "translation": _translation,
+    }
+    return make[task](choose, split)
 
 
 def score(example: Example, answer: str) -> bool:
@@ -217,9 +224,19 @@ def _mood(choose: Choose, split: str) -> Example:
     while mood == NOT_TOLD and story.facts["trait"] in source["hinting_traits"]:
         story, rows = _draw_story(choose, split, plots)
     last = world().plots[story.plot].index(_pick(choose, source["after"][story.plot][mood]))
-    told = list(zip(world().plots[story.plot], story.wording, strict=True))[: last + 1]
-    text = " ".join(fill(world().sentences[name][variant], rows) for name, variant in told)
+    text = " ".join(world().steps(story.plot, rows, story.wording)[: last + 1])
     asked = _asked(choose, text, _sentences(source["ask"]), rows)
     wordings = _source()["not_told"] if mood == NOT_TOLD else source["answers"][mood]
     answer, answers = _answered(choose, _sentences(wordings), rows)
     return Example("mood", mood, story, (asked, answer), answers)
+
+
+def _translation(choose: Choose, split: str) -> Example:
+    """One step of a story, and what it is in Chinese."""
+    story, rows = _draw_story(choose, split, list(world().plots))
+    step = choose(len(story.wording))
+    text = world().steps(story.plot, rows, story.wording)[step]
+    asked = _asked(choose, text, _sentences(_source()["translation"]["ask"]), rows)
+    right = translations(story)[step]
+    answer = Message("assistant", _pick(choose, right))
+    return Example("translation", world().plots[story.plot][step], story, (asked, answer), frozenset(right))
