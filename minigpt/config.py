@@ -1,5 +1,6 @@
 """What a run is made of: the shape of the model, how it is trained, and named presets of both."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from numbers import Integral
@@ -20,6 +21,8 @@ def _raise_all(what: str, problems: list[str]) -> None:
 
 
 Positions = Literal["learned", "rope"]
+Norm = Literal["layernorm", "rmsnorm"]
+Activation = Literal["gelu", "swiglu"]
 
 MOST_LAYERS = 1000
 """More were never trained (Wang et al. 2022, DeepNet), and a damaged file that asks for a billion builds for ever."""
@@ -44,7 +47,7 @@ class GPTConfig:
     d_model: int = 768
     """Width of the residual stream: the length of the vector that stands for one token."""
     d_ff: int = 0
-    """Width inside the feed-forward network; 0 means 4 * d_model, as in the papers."""
+    """Width inside the feed-forward network; 0 means 4 * d_model, as in the papers, with swiglu two thirds of it."""
     dropout: float = 0.0
     """Share of activations set to zero while training."""
     bias: bool = True
@@ -53,6 +56,16 @@ class GPTConfig:
     """Whether the output layer reuses the token embedding's matrix (Press and Wolf 2017), as in GPT-2."""
     positions: Positions = "learned"
     """learned: a vector for each place, as in GPT-2; rope: queries and keys turned by their place (Su et al. 2021)."""
+    rope_base: float = 10000.0
+    """With positions rope: pair i of a head turns by rope_base^(-2 i / head size) radians from place to place."""
+    n_kv_heads: int = 0
+    """Heads of keys and values; each serves equally many heads of queries (Ainslie et al. 2023). 0 means n_heads."""
+    norm: Norm = "layernorm"
+    """layernorm, as in GPT-2; rmsnorm: takes off no mean and has no bias (Zhang and Sennrich 2019)."""
+    norm_epsilon: float = 1e-5
+    """Added to the mean square, by whose root a norm divides, so that this is never 0."""
+    feed_forward: Activation = "gelu"
+    """gelu, as in GPT-2; swiglu: one more matrix, whose output is a gate for that of the first (Shazeer 2020)."""
     pad_vocab: int = 1
     """Round the embedding up to a multiple of this (64: faster on a GPU); what is to spare is never drawn."""
 
@@ -64,7 +77,7 @@ class GPTConfig:
         problems = [f"{name} is {size}; it must be at least 1" for name, size in sizes.items() if size < 1]
         if self.n_layers > MOST_LAYERS:
             problems.append(f"n_layers is {self.n_layers}; it must be at most {MOST_LAYERS}")
-        for name, size in (sizes | {"d_ff": self.d_ff}).items():
+        for name, size in (sizes | {"d_ff": self.d_ff, "n_kv_heads": self.n_kv_heads}).items():
             if not isinstance(size, Integral) or isinstance(size, bool):
                 problems.append(f"{name} is {size!r}; it must be a whole number")
         for name in ("bias", "tie_embeddings"):
@@ -78,11 +91,23 @@ class GPTConfig:
                 f"Choose n_heads from {fitting} or d_model as a multiple of {self.n_heads}"
             )
         if self.d_ff < 0:
-            problems.append(f"d_ff is {self.d_ff}; it must be at least 1, or 0 for 4 * d_model")
+            problems.append(f"d_ff is {self.d_ff}; it must be at least 1, or 0 for 4 * d_model (swiglu: 8/3)")
+        if self.n_kv_heads < 0:
+            problems.append(f"n_kv_heads is {self.n_kv_heads}; it must be at least 1, or 0 for as many as n_heads")
+        elif self.n_heads >= 1 and self.n_kv_heads and self.n_heads % self.n_kv_heads:
+            divisors = [h for h in range(1, self.n_heads + 1) if self.n_heads % h == 0]
+            problems.append(
+                f"n_heads {self.n_heads} is not divisible by n_kv_heads {self.n_kv_heads}: each head of keys and "
+                f"values serves equally many heads of queries. Choose n_kv_heads from {divisors}"
+            )
         if not 0 <= self.dropout < 1:
             problems.append(f"dropout is {self.dropout}; it must be at least 0 and below 1")
-        if self.positions not in get_args(Positions):
-            problems.append(f"positions is {self.positions!r}; choose from {', '.join(get_args(Positions))}")
+        for name in ("rope_base", "norm_epsilon"):
+            if not 0 < getattr(self, name) < math.inf:
+                problems.append(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
+        for name, choices in (("positions", Positions), ("norm", Norm), ("feed_forward", Activation)):
+            if getattr(self, name) not in get_args(choices):
+                problems.append(f"{name} is {getattr(self, name)!r}; choose from {', '.join(get_args(choices))}")
         if self.positions == "rope" and not problems and self.head_size % 2:
             problems.append(
                 f"a head has {self.head_size} numbers (d_model / n_heads), and positions 'rope' turns pairs of them: "
@@ -97,13 +122,21 @@ class GPTConfig:
 
     @property
     def feed_forward_size(self) -> int:
-        """Width inside the feed-forward network, with its default filled in."""
-        return self.d_ff or 4 * self.d_model
+        """Width inside the feed-forward network, with its default filled in.
+
+        Three matrices of swiglu then hold as much as the two of gelu (Shazeer 2020, section 3).
+        """
+        return self.d_ff or (8 * self.d_model // 3 if self.feed_forward == "swiglu" else 4 * self.d_model)
 
     @property
     def head_size(self) -> int:
         """Width of one head, d_k in the papers."""
         return self.d_model // self.n_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values, with its default filled in."""
+        return self.n_kv_heads or self.n_heads
 
 
 Optimizer = Literal["adamw", "muon"]

@@ -56,11 +56,27 @@ def test_every_problem_of_a_model_is_reported_at_once() -> None:
         ({"bias": 1}, "bias is 1; it must be true or false"),
         ({"tie_embeddings": "no"}, "tie_embeddings is 'no'; it must be true or false"),
         ({"pad_vocab": 0}, "pad_vocab is 0; it must be at least 1"),
+        ({"n_kv_heads": 1.5}, "n_kv_heads is 1.5; it must be a whole number"),
     ],
 )
 def test_a_damaged_file_names_no_model(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         GPTConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "limit"),
+    [
+        ("rope_base", 0.0, "it must be above 0"), ("rope_base", -1.0, "it must be above 0"),
+        ("rope_base", math.nan, "it must be above 0"), ("rope_base", math.inf, "it must be above 0 and finite"),
+        ("norm_epsilon", 0.0, "it must be above 0"), ("norm_epsilon", math.nan, "it must be above 0"),
+        ("norm", "batchnorm", "choose from layernorm, rmsnorm"), ("feed_forward", "relu", "choose from gelu, swiglu"),
+        ("n_kv_heads", -1, "it must be at least 1, or 0 for as many as n_heads"),
+    ],
+)  # fmt: skip
+def test_a_value_that_no_model_can_have_is_named_with_its_limit(field: str, value: Any, limit: str) -> None:
+    with pytest.raises(InputError, match=f"{field} is {value!r}; {limit}"):
+        GPTConfig(**{field: value})
 
 
 def test_a_vocabulary_is_padded_to_a_multiple_and_fits_a_smaller_tokenizer() -> None:
@@ -79,6 +95,38 @@ def test_positions_are_learned_or_rotated() -> None:
     with pytest.raises(InputError, match=r"a head has 5 numbers .* choose d_model as a multiple of 4,"):
         GPTConfig(n_heads=2, d_model=10, positions="rope")
     assert GPTConfig(n_heads=2, d_model=10).positions == "learned"
+
+
+def test_the_defaults_of_the_modern_fields_are_gpt2_s() -> None:
+    before: dict[str, Any] = {
+        "vocab_size": 50257,
+        "context_length": 1024,
+        "n_layers": 12,
+        "n_heads": 12,
+        "d_model": 768,
+        "d_ff": 0,
+    }
+    before |= {"dropout": 0.0, "bias": True, "tie_embeddings": True, "positions": "learned", "pad_vocab": 1}
+    old = model_config_from_json(before)  # as it was saved when there were no others
+    assert old == GPTConfig() and (old.norm, old.norm_epsilon, old.feed_forward) == ("layernorm", 1e-5, "gelu")
+    assert (old.kv_heads, old.rope_base) == (12, 10_000)
+
+
+def test_modern_fields_fill_in_what_follows_from_them() -> None:
+    modern = GPTConfig(n_heads=9, n_kv_heads=3, d_model=576, feed_forward="swiglu")
+    assert (modern.kv_heads, modern.head_size, modern.feed_forward_size) == (3, 64, 1536)  # SmolLM2-135M's
+    assert GPTConfig(feed_forward="swiglu", d_ff=100).feed_forward_size == 100
+
+
+@given(st.integers(1, 40), st.integers(1, 50))
+def test_heads_of_keys_and_values_that_do_not_divide_come_with_those_that_do(n_heads: int, n_kv_heads: int) -> None:
+    if n_heads % n_kv_heads == 0:
+        assert GPTConfig(n_heads=n_heads, d_model=n_heads, n_kv_heads=n_kv_heads).kv_heads == n_kv_heads
+        return
+    with pytest.raises(InputError, match=f"n_heads {n_heads} is not divisible by n_kv_heads {n_kv_heads}: ") as raised:
+        GPTConfig(n_heads=n_heads, d_model=n_heads, n_kv_heads=n_kv_heads)
+    fitting = str(raised.value).partition("n_kv_heads from [")[2].partition("]")[0]
+    assert [int(h) for h in fitting.split(", ")] == [h for h in range(1, n_heads + 1) if n_heads % h == 0]
 
 
 @given(st.integers(1, 600), st.integers(1, 40))

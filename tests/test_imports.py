@@ -18,7 +18,7 @@ ROOMS = {  # from the ground up; within a room, too
         *("bpe", "tokenizer", "stories", "chinese"),
         *("batch", "shards", "sources", "chat", "tasks", "prepare", "data"),
     ],
-    "model": ["kv_cache", "attention", "feed_forward", "gpt", "vocabulary"],
+    "model": ["kv_cache", "attention", "feed_forward", "norm", "gpt", "vocabulary"],
     "generation": ["decoding", "generate", "beam_search"],
     "weights": ["checkpoint", "gpt2_layout", "pretrained"],
     "evaluation": ["loss", "floor", "stories", "evaluate"],

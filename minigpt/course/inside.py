@@ -46,7 +46,7 @@ def look_inside(model: GPT, ids: list[int]) -> Inside:
     qkv: list[Tensor] = []
     training = model.training
     with ExitStack() as undo:
-        # Each LayerNorm reads the residual stream, and each block's `qkv` gives its queries, keys and values.
+        # Each norm reads the residual stream, and each block's `qkv` gives its queries, keys and values.
         blocks = [block for block in model.blocks if isinstance(block, TransformerBlock)]
         norms = [norm for block in blocks for norm in (block.attention_norm, block.feed_forward_norm)]
         for norm in (*norms, model.final_norm):
@@ -60,11 +60,13 @@ def look_inside(model: GPT, ids: list[int]) -> Inside:
         check_finite(logits)
         weights = []
         for block, projected in zip(blocks, qkv, strict=True):
-            heads = projected.unflatten(-1, (3, block.attention.n_heads, -1))  # (1, T, 3, h, head_size)
-            q, k = heads[:, :, 0].transpose(1, 2), heads[:, :, 1].transpose(1, 2)  # (1, h, T, head_size)
+            config, n_heads = model.config, model.config.n_heads
+            heads = projected.unflatten(-1, (-1, config.head_size)).transpose(1, 2)  # (1, h + 2 kv_heads, T, head_size)
+            q, k, _ = heads.split((n_heads, config.kv_heads, config.kv_heads), dim=1)
+            k = k.repeat_interleave(n_heads // config.kv_heads, dim=1)  # (1, h, T, head_size)
             unit = torch.eye(len(ids), dtype=q.dtype, device=q.device).expand(1, q.size(1), -1, -1)  # (1, h, T, T)
-            if model.config.positions == "rope":
-                turn = rotation(torch.arange(len(ids), device=q.device), q.size(-1))
+            if config.positions == "rope":
+                turn = rotation(torch.arange(len(ids), device=q.device), config.head_size, config.rope_base)
                 q, k = rotate(q, turn), rotate(k, turn)
             weights.append(block.attention.fused_attention(q, k, unit)[0])
     return Inside(ids, torch.stack(weights).cpu(), torch.stack(stream).cpu(), logits.cpu())
@@ -72,7 +74,7 @@ def look_inside(model: GPT, ids: list[int]) -> Inside:
 
 @torch.no_grad()
 def logit_lens(model: GPT, stream: Tensor) -> Tensor:
-    """What the model would say if it stopped there: its own last LayerNorm and output head on any residual stream.
+    """What the model would say if it stopped there: its own last norm and output head on any residual stream.
 
     The logit lens of nostalgebraist 2020, «interpreting GPT: the logit lens»
     (https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6ru/interpreting-gpt-the-logit-lens).

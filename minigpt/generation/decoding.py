@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minigpt.config import InputError
+from minigpt.config import GPTConfig, InputError
 from minigpt.model.attention import rotate, rotation
 from minigpt.model.gpt import GPT
 from minigpt.model.kv_cache import KVCache
 
-Affine = tuple[Tensor, Tensor | None]  # weight and bias, of a LayerNorm or of what `product` multiplies by
+Affine = tuple[Tensor, Tensor | None]  # weight and bias, of a norm or of what `product` multiplies by
+Block = tuple[Affine, Affine, Affine, Affine, Affine | None, Affine, Affine]
+"""Of a block attention_norm, qkv, output, feed_forward_norm, gate (SwiGLU's), up, down."""
 
 SMALL = 2**16
 """A weight of fewer numbers is not worth dividing among threads."""
@@ -59,7 +61,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Attention of one query in each head, q (B, h, 1, head_size), to keys and values (B, h, length, head_size).
+    """Attention of one query in each head, q (B, h, 1, head_size), to keys and values (B, kv_heads, length, head_size).
 
     torch's fused function is made for many queries. For several rows on a CPU, batched products take less time; only in
     float32, because the scores are rounded between them.
@@ -68,19 +70,30 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) 
         mask: looks only where mask (B, 1, 1, length) is True; None means everywhere.
 
     Returns:
-        (B, h, 1, head_size).
+        (B, kv_heads, h / kv_heads, head_size): the heads that share keys and values are as many queries to them.
     """
     B, n_heads, _, head_size = q.shape
+    if (kv_heads := keys.size(1)) < n_heads:
+        q = q.view(B, kv_heads, -1, head_size)
     if B == 1 or mask is not None or not q.is_cpu or q.dtype != torch.float32:
         return F.scaled_dot_product_attention(q, keys, values, mask)
-    q = (q * head_size**-0.5).view(B * n_heads, 1, head_size)
-    weights = torch.bmm(q, keys.flatten(0, 1).transpose(1, 2)).softmax(dim=-1)  # (B h, 1, length)
-    return torch.bmm(weights, values.flatten(0, 1)).view(B, n_heads, 1, head_size)
+    q = (q * head_size**-0.5).view(B * kv_heads, -1, head_size)
+    weights = torch.bmm(q, keys.flatten(0, 1).transpose(1, 2)).softmax(dim=-1)  # (B kv_heads, h / kv_heads, length)
+    return torch.bmm(weights, values.flatten(0, 1)).view(B, kv_heads, -1, head_size)
+
+
+def normalise(x: Tensor, norm: Affine, config: GPTConfig) -> Tensor:
+    """What `make_norm` makes, with this weight and bias."""
+    weight, bias = norm
+    if config.norm == "rmsnorm":
+        return F.rms_norm(x, (x.size(-1),), weight, config.norm_epsilon)
+    return F.layer_norm(x, (x.size(-1),), weight, bias, config.norm_epsilon)
 
 
 def decode_token(
+    config: GPTConfig,
     x: Tensor,
-    weights: list[tuple[Affine, Affine, Affine, Affine, Affine, Affine]],
+    weights: list[Block],
     head: tuple[Affine, Affine],
     all_keys: Sequence[Tensor],
     all_values: Sequence[Tensor],
@@ -95,10 +108,11 @@ def decode_token(
     for every config there can be.
 
     Args:
+        config: the model's.
         x: (B, d_model), the embedded tokens.
-        weights: of each block attention_norm, qkv, output, feed_forward_norm, up, down.
+        weights: of each block.
         head: final_norm and output_head.
-        all_keys: of each block those in the cache, (B, h, length, head_size); they receive the new ones.
+        all_keys: of each block those in the cache, (B, kv_heads, length, head_size); they receive the new ones.
         all_values: as all_keys.
         column: (1,), where they go; None means into the last column, which takes less time.
         mask: attention looks at the columns where mask (B, 1, 1, length) is True; None means all.
@@ -107,12 +121,11 @@ def decode_token(
     Returns:
         logits (B, padded_vocab_size).
     """
-    B, d_model = x.shape
+    (B, d_model), kv_heads = x.shape, config.kv_heads
     for block, keys, values in zip(weights, all_keys, all_values, strict=True):
-        attention_norm, qkv, output, feed_forward_norm, up, down = block
-        n_heads, head_size = keys.size(1), keys.size(3)
-        y = product(F.layer_norm(x, (d_model,), *attention_norm), *qkv)
-        q, k, v = y.view(B, 3, n_heads, 1, head_size).unbind(1)  # (B, h, 1, head_size)
+        attention_norm, qkv, output, feed_forward_norm, gate, up, down = block
+        y = product(normalise(x, attention_norm, config), *qkv).view(B, -1, 1, config.head_size)
+        q, k, v = y.split_with_sizes((config.n_heads, kv_heads, kv_heads), 1)  # (B, h or kv_heads, 1, head_size)
         if turn is not None:
             q, k = rotate(q, turn), rotate(k, turn)
         for store, new in ((keys, k), (values, v)):
@@ -122,10 +135,12 @@ def decode_token(
                 store.index_copy_(2, column, new.to(store.dtype))
         y = attend(q, keys, values, mask)
         x = x + product(y.reshape(B, d_model), *output)
-        y = product(F.layer_norm(x, (d_model,), *feed_forward_norm), *up)
-        x = x + product(F.gelu(y, approximate="tanh"), *down)
+        y = normalise(x, feed_forward_norm, config)
+        hidden = product(y, *up)
+        hidden = F.gelu(hidden, approximate="tanh") if gate is None else F.silu(product(y, *gate)) * hidden
+        x = x + product(hidden, *down)
     final_norm, output_head = head
-    return product(F.layer_norm(x, (d_model,), *final_norm), *output_head)
+    return product(normalise(x, final_norm, config), *output_head)
 
 
 @functools.cache
@@ -200,9 +215,7 @@ class Decoding:
         self.columns = torch.arange(n_columns, device=table.device)
         self.padding = self.filled - torch.tensor(lengths, device=table.device)  # (B,): empty columns of each row
         self.padded = len(set(lengths)) > 1
-        if (
-            self.padded or self.one_shape
-        ):  # a mask gives a column the weight 0, and 0 times what memory held before may be NaN
+        if self.padded or self.one_shape:  # a mask gives a column the weight 0, and 0 times what was there may be NaN
             self.cache.keys.zero_()
             self.cache.values.zero_()
 
@@ -222,15 +235,16 @@ class Decoding:
             return weight.contiguous() if copied else weight, None if bias is None else bias.view(parts, 1, -1)
 
         def norm(module: Any) -> Affine:
-            return module.weight, module.bias
+            return module.weight, getattr(module, "bias", None)  # RMSNorm has none
 
         blocks: Any = model.blocks
-        self.weights = [
+        self.weights: list[Block] = [
             (
                 norm(block.attention_norm),
                 linear(block.attention.qkv),
                 linear(block.attention.output),
                 norm(block.feed_forward_norm),
+                linear(block.feed_forward.gate) if config.feed_forward == "swiglu" else None,
                 linear(block.feed_forward.up),
                 linear(block.feed_forward.down),
             )
@@ -265,12 +279,12 @@ class Decoding:
         """Read one more token of each row, (B, 1); logits (B, V)."""
         column = self.columns[self.filled : self.filled + 1]  # (1,), made on the device: no wait
         self.filled += 1
-        positions, turn = column - self.padding, None  # (B,)
+        config, positions, turn = self.model.config, column - self.padding, None  # positions: (B,)
         x = self.model.token_embedding(tokens)[:, 0]  # (B, d_model)
-        if self.model.config.positions == "learned":
+        if config.positions == "learned":
             x = x + self.model.position_embedding(positions)
         else:
-            turn = rotation(positions[:, None, None], self.model.config.head_size)  # once for all blocks
+            turn = rotation(positions[:, None, None], config.head_size, config.rope_base)  # once for all blocks
         if self.one_shape:
             inputs = (x, column, self.visible & (self.columns <= column), *(turn or ()))
             if records(x.device):
@@ -278,15 +292,16 @@ class Decoding:
                 logits = self.recorded(*inputs)
             else:
                 logits = self._in_one_shape(*inputs)
-            return logits[:, : self.model.config.vocab_size]
+            return logits[:, : config.vocab_size]
         keys, values = (store.narrow(3, 0, self.filled).unbind() for store in (self.cache.keys, self.cache.values))
         not_padding = self.visible[..., : self.filled] if self.padded else None
-        logits = decode_token(x, self.weights, self.head, keys, values, None, not_padding, turn)
-        return logits[:, : self.model.config.vocab_size]
+        logits = decode_token(config, x, self.weights, self.head, keys, values, None, not_padding, turn)
+        return logits[:, : config.vocab_size]
 
     def _in_one_shape(self, x: Tensor, column: Tensor, mask: Tensor, *turn: Tensor) -> Tensor:
         """`decode_token` on the whole cache; arguments as there, `turn` as none or two."""
         decode = _compiled() if self.compile else decode_token
         # Each block's part by itself: of a larger tensor, a compiled step would copy the whole to change a column.
-        keys, values = self.cache.keys.unbind(), self.cache.values.unbind()  # each (B, h, length, head_size)
-        return decode(x, self.weights, self.head, keys, values, column, mask, (turn[0], turn[1]) if turn else None)
+        keys, values = self.cache.keys.unbind(), self.cache.values.unbind()  # each (B, kv_heads, length, head_size)
+        turned = (turn[0], turn[1]) if turn else None
+        return decode(self.model.config, x, self.weights, self.head, keys, values, column, mask, turned)

@@ -31,17 +31,18 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool =
     return weights @ v, weights
 
 
-def rotation(positions: Tensor, d_k: int) -> tuple[Tensor, Tensor]:
+def rotation(positions: Tensor, d_k: int, base: float = 10000.0) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the angles by which `rotate` turns tokens at these positions.
 
     Args:
         positions: (T,), or (B, 1, T) if the texts stand at different positions.
         d_k: an even number.
+        base: the paper's 10000; with a larger one the slow pairs turn more slowly, for longer texts.
 
     Returns:
         two tensors (T, d_k / 2), or (B, 1, T, d_k / 2).
     """
-    speeds = 10000.0 ** (-torch.arange(0, d_k, 2, device=positions.device) / d_k)  # (d_k / 2,): radians a position
+    speeds = base ** (-torch.arange(0, d_k, 2, device=positions.device) / d_k)  # (d_k / 2,): radians a position
     angles = positions[..., None] * speeds
     return angles.cos(), angles.sin()
 
@@ -65,6 +66,7 @@ class CausalSelfAttention(nn.Module):
     """Multi-head causal self-attention (Vaswani et al. 2017, section 3.2.2), with torch's fused attention.
 
     One Linear makes the queries, keys and values of all heads, in GPT-2's order: all queries, all keys, all values.
+    There may be fewer heads of keys and values, each for several neighbouring heads of queries (Ainslie et al. 2023).
     Fused attention never stores the (T, T) weights (Dao et al. 2022); the result is that of the formula above.
     """
 
@@ -72,8 +74,9 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.n_heads = config.n_heads
         self.dropout = config.dropout
-        self.positions = config.positions
-        self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=config.bias)
+        self.positions, self.rope_base = config.positions, config.rope_base
+        self.widths = [n * config.head_size for n in (config.n_heads, config.kv_heads, config.kv_heads)]
+        self.qkv = nn.Linear(config.d_model, sum(self.widths), bias=config.bias)
         self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0, position: int = 0) -> Tensor:
@@ -92,15 +95,17 @@ class CausalSelfAttention(nn.Module):
             InputError: if the tokens do not fit into the cache.
         """
         B, T, d_model = x.shape
-        q, k, v = (  # (B, h, T, head_size) each
-            part.view(B, T, self.n_heads, d_model // self.n_heads).transpose(1, 2)
-            for part in self.qkv(x).chunk(3, dim=-1)
+        q, k, v = (  # (B, h, T, head_size), and twice (B, kv_heads, T, head_size)
+            part.view(B, T, -1, d_model // self.n_heads).transpose(1, 2)
+            for part in self.qkv(x).split(self.widths, dim=-1)
         )
         if self.positions == "rope":
-            turn = rotation(torch.arange(position, position + T, device=x.device), q.size(-1))
+            turn = rotation(torch.arange(position, position + T, device=x.device), q.size(-1), self.rope_base)
             q, k = rotate(q, turn), rotate(k, turn)
         if cache is not None:
-            k, v = cache.update(layer, k, v, position)  # (B, h, position + T, head_size)
+            k, v = cache.update(layer, k, v, position)  # (B, kv_heads, position + T, head_size)
+        if k.size(1) < self.n_heads:
+            k, v = (part.repeat_interleave(self.n_heads // k.size(1), dim=1) for part in (k, v))
         x = self.fused_attention(q, k, v)  # (B, h, T, head_size)
         x = self.output(x.transpose(1, 2).reshape(B, T, d_model))
         return x

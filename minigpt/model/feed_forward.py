@@ -1,4 +1,4 @@
-"""The feed-forward network: what each token does alone, after attention has mixed them."""
+"""Feed-forward networks: what each token does alone, after attention has mixed them."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,3 +23,24 @@ class FeedForward(nn.Module):
         x = F.gelu(self.up(x), approximate="tanh")
         x = self.down(x)
         return x
+
+
+class SwiGLU(nn.Module):
+    """down(SiLU(gate(x)) * up(x)), the same for every token (Shazeer 2020, equation 6); SiLU(z) = z / (1 + e^-z)."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.gate = nn.Linear(config.d_model, config.feed_forward_size, bias=config.bias)
+        self.up = nn.Linear(config.d_model, config.feed_forward_size, bias=config.bias)
+        self.down = nn.Linear(config.feed_forward_size, config.d_model, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, d_model) -> (B, T, d_model), by way of (B, T, d_ff)."""
+        x = F.silu(self.gate(x)) * self.up(x)
+        x = self.down(x)
+        return x
+
+
+def make_feed_forward(config: GPTConfig) -> FeedForward | SwiGLU:
+    """The feed-forward network that a config names."""
+    return SwiGLU(config) if config.feed_forward == "swiglu" else FeedForward(config)

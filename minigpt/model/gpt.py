@@ -1,4 +1,7 @@
-"""GPT-2 (Radford et al. 2019), whole: blocks, model, loss, and the arithmetic of its size and cost."""
+"""GPT-2 (Radford et al. 2019), whole: blocks, model, loss, and the arithmetic of its size and cost.
+
+With rotary positions, RMSNorm, SwiGLU and fewer heads of keys and values it is a Llama (Touvron et al. 2023).
+"""
 
 import math
 from collections.abc import Callable
@@ -11,8 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 from minigpt.config import IGNORE, GPTConfig, InputError
 from minigpt.model.attention import CausalSelfAttention
-from minigpt.model.feed_forward import FeedForward
+from minigpt.model.feed_forward import make_feed_forward
 from minigpt.model.kv_cache import KVCache
+from minigpt.model.norm import make_norm
 
 
 class TransformerBlock(nn.Module):
@@ -24,10 +28,10 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(config.d_model, bias=config.bias)
+        self.attention_norm = make_norm(config)
         self.attention = CausalSelfAttention(config)
-        self.feed_forward_norm = nn.LayerNorm(config.d_model, bias=config.bias)
-        self.feed_forward = FeedForward(config)
+        self.feed_forward_norm = make_norm(config)
+        self.feed_forward = make_feed_forward(config)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0, position: int = 0) -> Tensor:
@@ -48,7 +52,7 @@ class GPT(nn.Module):
             self.position_embedding = nn.Embedding(config.context_length, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
-        self.final_norm = nn.LayerNorm(config.d_model, bias=config.bias)
+        self.final_norm = make_norm(config)
         self.output_head = nn.Linear(config.d_model, config.padded_vocab_size, bias=False)
         if config.tie_embeddings:
             self.output_head.weight = self.token_embedding.weight  # Press and Wolf 2017
@@ -141,11 +145,13 @@ def next_token_loss(logits: Tensor, targets: Tensor, n_targets: Tensor | int | N
 
 def parameter_count(config: GPTConfig) -> int:
     """How many numbers the model learns: 124,439,808 for GPT-2's smallest. Tied embeddings count once."""
-    d, d_ff, bias = config.d_model, config.feed_forward_size, int(config.bias)
+    d, bias = config.d_model, int(config.bias)
+    kv, d_ff = config.kv_heads * config.head_size, config.feed_forward_size
+    n_up = 2 if config.feed_forward == "swiglu" else 1  # matrices from d to d_ff
     embeddings = (config.padded_vocab_size + (config.context_length if config.positions == "learned" else 0)) * d
-    attention = 4 * d * d + bias * 4 * d  # queries, keys, values and output
-    feed_forward = 2 * d * d_ff + bias * (d_ff + d)
-    norm = d + bias * d
+    attention = (2 * d + 2 * kv) * (d + bias)  # queries and output, keys and values
+    feed_forward = (n_up + 1) * d * d_ff + bias * (n_up * d_ff + d)
+    norm = d + (bias * d if config.norm == "layernorm" else 0)
     output_head = 0 if config.tie_embeddings else config.padded_vocab_size * d
     return embeddings + config.n_layers * (attention + feed_forward + 2 * norm) + norm + output_head
 
@@ -156,10 +162,11 @@ def flops_per_token(config: GPTConfig, context_length: int) -> int:
     The count of Chowdhery et al. 2022 (PaLM, appendix B), 6 N + 12 L d_model T, after Kaplan et al. 2020 (section 2.1).
     A multiplication and an addition per weight make 2 forward; the backward pass costs twice that (the gradient of
     the input and of the weight). Counted: all matrix products, the output head among them, and attention as if no
-    token were masked. Not counted: lookups, biases, rotations, LayerNorm, softmax, GELU, the optimiser, anything
-    recomputed.
+    token were masked. Not counted: lookups, biases, rotations, norms, softmax, GELU and gates, the optimiser,
+    anything recomputed.
     """
-    d, d_ff = config.d_model, config.feed_forward_size
-    weights = config.n_layers * (4 * d * d + 2 * d * d_ff) + config.padded_vocab_size * d  # N: those that multiply
+    d, kv, d_ff = config.d_model, config.kv_heads * config.head_size, config.feed_forward_size
+    block = (2 * d + 2 * kv + (3 if config.feed_forward == "swiglu" else 2) * d_ff) * d
+    weights = config.n_layers * block + config.padded_vocab_size * d  # N: those that multiply
     attention = 2 * config.n_layers * d * context_length  # Q K^T, and weights times V
     return 6 * (weights + attention)

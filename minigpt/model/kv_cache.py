@@ -17,7 +17,7 @@ class KVCache:
     The caller owns the position: it says where the new tokens stand, and no layer moves a hidden counter. Positions
     must be written in order, because a place that was never written holds arbitrary numbers.
 
-    Memory: 2 * n_layers * batch_size * length * d_model numbers.
+    Memory: 2 * n_layers * batch_size * length * kv_heads * head_size numbers.
     """
 
     def __init__(
@@ -30,8 +30,8 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """Room for `batch_size` sequences of `length` tokens; by default context_length."""
-        # (n_layers, B, h, length, head_size)
-        shape = (config.n_layers, batch_size, config.n_heads, length or config.context_length, config.head_size)
+        # (n_layers, B, kv_heads, length, head_size)
+        shape = (config.n_layers, batch_size, config.kv_heads, length or config.context_length, config.head_size)
         self.keys = torch.empty(shape, device=device, dtype=dtype)
         self.values = torch.empty(shape, device=device, dtype=dtype)
 
@@ -40,13 +40,13 @@ class KVCache:
 
         Args:
             layer: the layer they belong to.
-            keys: (B, h, T, head_size). The cache's batch size is B, or n times B: then each sequence goes to n
+            keys: (B, kv_heads, T, head_size). The cache's batch size is B, or n times B: then each sequence goes to n
                 neighbouring ones, so that a prompt shared by n samples is computed once.
             values: as keys.
             position: the place of the first new token in the sequence.
 
         Returns:
-            keys and values, each (B, h, position + T, head_size): views into the cache, not copies.
+            keys and values, each (B, kv_heads, position + T, head_size): views into the cache, not copies.
 
         Raises:
             InputError: if the tokens do not fit into the cache.

@@ -38,7 +38,6 @@ DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 ONLY: dict[str, list[Any]] = {
     "model_type": ["gpt2"],
     "activation_function": ["gelu_new", "gelu_pytorch_tanh"],  # two names of one formula
-    "layer_norm_epsilon": [1e-5],
     "scale_attn_weights": [True],
     "scale_attn_by_inverse_layer_idx": [False],
     "add_cross_attention": [False],
@@ -51,12 +50,24 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # The config.
 
 
-def check_learned_positions(config: GPTConfig) -> None:
-    """Raise InputError for a model that GPT-2's layout has no place for."""
+def check_layout(config: GPTConfig) -> None:
+    """Raise InputError for a model that GPT-2's layout has no place for, naming all that is not GPT-2's."""
+    problems = []
     if config.positions != "learned":
+        problems.append(f"positions are {config.positions!r}, and GPT-2 has a vector for each place")
+    if config.norm != "layernorm":
+        problems.append(f"norm is {config.norm!r}, and GPT-2's is 'layernorm'")
+    if config.feed_forward != "gelu":
+        problems.append(f"feed_forward is {config.feed_forward!r}, and GPT-2's is 'gelu'")
+    if config.kv_heads != config.n_heads:
+        problems.append(
+            f"n_kv_heads is {config.kv_heads}, and GPT-2 has as many heads of keys and values as of queries, "
+            f"here {config.n_heads}"
+        )
+    if problems:
         raise InputError(
-            f"the model's positions are {config.positions!r}, and GPT-2 has a vector for each place: "
-            "only a model trained with positions 'learned' has GPT-2's layout"
+            f"the model's {'; its '.join(problems)}. It cannot be written in GPT-2's layout: only a model trained with "
+            "the defaults of these settings can"
         )
 
 
@@ -64,13 +75,14 @@ def to_gpt2_config(config: GPTConfig, end_of_text: int | None) -> dict[str, Any]
     """What config.json says of a model of ours; `end_of_text` is the id of the token between texts, if there is one.
 
     Raises:
-        InputError: for a model without learned positions.
+        InputError: for a model that is not a GPT-2.
     """
-    check_learned_positions(config)
+    check_layout(config)
     return {
         "architectures": ["GPT2LMHeadModel"],
         **{name: values[0] for name, values in ONLY.items()},
         **{theirs: getattr(config, ours) for ours, theirs in CONFIG_NAMES.items()},
+        "layer_norm_epsilon": config.norm_epsilon,
         "vocab_size": config.padded_vocab_size,
         "n_inner": config.d_ff or None,  # None: 4 * n_embd
         **dict.fromkeys(DROPOUTS, config.dropout),
@@ -97,16 +109,18 @@ def from_gpt2_config(fields: dict[str, Any]) -> GPTConfig:
     for ours, size in sizes.items():
         if type(size) is not int:
             problems.append(f"{CONFIG_NAMES[ours]} is {size!r}, which is not a whole number")
-    dropouts = [fields.get(name, 0.1) for name in DROPOUTS]
-    for name, dropout in zip(DROPOUTS, dropouts, strict=True):
-        if type(dropout) not in (int, float):
-            problems.append(f"{name} is {dropout!r}, which is not a number")
+    numbers = {name: fields.get(name, 0.1) for name in DROPOUTS}
+    numbers["layer_norm_epsilon"] = fields.get("layer_norm_epsilon", 1e-5)
+    for name, number in numbers.items():
+        if type(number) not in (int, float):
+            problems.append(f"{name} is {number!r}, which is not a number")
     tie_embeddings = fields.get("tie_word_embeddings", True)
     if type(tie_embeddings) is not bool:
         problems.append(f"tie_word_embeddings is {tie_embeddings!r}, which is neither true nor false")
     if problems:
         raise InputError("; ".join(problems))
-    return GPTConfig(**sizes, dropout=max(dropouts), tie_embeddings=tie_embeddings)
+    epsilon = numbers.pop("layer_norm_epsilon")
+    return GPTConfig(**sizes, dropout=max(numbers.values()), norm_epsilon=epsilon, tie_embeddings=tie_embeddings)
 
 
 # The tensors.
@@ -116,9 +130,9 @@ def gpt2_names(config: GPTConfig) -> dict[str, str]:
     """Our name of each tensor, and GPT-2's. There every layer has a bias; a tied output head is not stored.
 
     Raises:
-        InputError: for a model without learned positions.
+        InputError: for a model that is not a GPT-2.
     """
-    check_learned_positions(config)
+    check_layout(config)
     modules = {"token_embedding": "wte", "position_embedding": "wpe"}
     for i in range(config.n_layers):
         modules |= {f"blocks.{i}.{ours}": f"h.{i}.{theirs}" for ours, theirs in BLOCK_NAMES.items()}

@@ -711,8 +711,8 @@ except Exception as error:
 # %% [markdown]
 # ## The package's layer (optional)
 #
-# Here is `CausalSelfAttention` of the package; only its docstrings are left out. You have built its middle. New are four things that do
-# nothing here: `rotate` turns queries and keys by their positions in models that ask for it (lesson 3); `cache` keeps keys and values of
+# Here is `CausalSelfAttention` of the package; only its docstrings are left out. You have built its middle. New are five things that do
+# nothing here: `widths` leaves room for fewer keys and values than queries (the next section); `rotate` turns queries and keys by their positions in models that ask for it (lesson 3); `cache` keeps keys and values of
 # earlier tokens while a model writes (lesson 13); `dropout` switches some weights off at random in training (lesson 7); and
 # `fused_attention` has a mask of its own where a cache makes keys outnumber queries, and a detour for short numbers (bfloat16) on
 # CPUs.
@@ -724,26 +724,37 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.n_heads = config.n_heads
         self.dropout = config.dropout
-        self.positions = config.positions
-        self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=config.bias)
+        self.positions, self.rope_base = config.positions, config.rope_base
+        self.widths = [
+            n * config.head_size
+            for n in (config.n_heads, config.kv_heads, config.kv_heads)
+        ]
+        self.qkv = nn.Linear(config.d_model, sum(self.widths), bias=config.bias)
         self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
 
     def forward(
         self, x: Tensor, cache: KVCache | None = None, layer: int = 0, position: int = 0
     ) -> Tensor:
         B, T, d_model = x.shape
-        q, k, v = (  # (B, h, T, head_size) each
-            part.view(B, T, self.n_heads, d_model // self.n_heads).transpose(1, 2)
-            for part in self.qkv(x).chunk(3, dim=-1)
+        q, k, v = (  # (B, h, T, head_size), and twice (B, kv_heads, T, head_size)
+            part.view(B, T, -1, d_model // self.n_heads).transpose(1, 2)
+            for part in self.qkv(x).split(self.widths, dim=-1)
         )
         if self.positions == "rope":
             turn = rotation(
-                torch.arange(position, position + T, device=x.device), q.size(-1)
+                torch.arange(position, position + T, device=x.device),
+                q.size(-1),
+                self.rope_base,
             )
             q, k = rotate(q, turn), rotate(k, turn)
         if cache is not None:
-            # (B, h, position + T, head_size)
+            # (B, kv_heads, position + T, head_size)
             k, v = cache.update(layer, k, v, position)
+        if k.size(1) < self.n_heads:
+            k, v = (
+                part.repeat_interleave(self.n_heads // k.size(1), dim=1)
+                for part in (k, v)
+            )
         x = self.fused_attention(q, k, v)  # (B, h, T, head_size)
         x = self.output(x.transpose(1, 2).reshape(B, T, d_model))
         return x

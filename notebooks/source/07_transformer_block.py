@@ -32,9 +32,10 @@ import minigpt.model.gpt
 from minigpt.config import IGNORE, GPTConfig
 from minigpt.course import check, plots, start_lesson
 from minigpt.model.attention import CausalSelfAttention
-from minigpt.model.feed_forward import FeedForward
+from minigpt.model.feed_forward import FeedForward, make_feed_forward
 from minigpt.model.gpt import next_token_loss
 from minigpt.model.kv_cache import KVCache
+from minigpt.model.norm import make_norm
 from minigpt.text import stories
 from minigpt.text.tokenizer import END_OF_TEXT
 from minigpt.weights.checkpoint import load_model
@@ -918,7 +919,8 @@ storyteller.config.dropout
 # ## The block
 #
 # Everything is there. Two norms, two sub-layers, one dropout, two additions. (`cache`, `layer` and `position` are passed on to
-# attention, which uses them in lesson 13 to write text faster. As they stand, they do nothing.)
+# attention, which uses them in lesson 13 to write text faster. As they stand, they do nothing. `make_norm` makes the norm that a config
+# names and `make_feed_forward` its network: for ours `nn.LayerNorm` and lesson 6's `FeedForward`.)
 
 
 # %% tags=["package:minigpt.model.gpt.TransformerBlock"]
@@ -927,10 +929,10 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(config.d_model, bias=config.bias)
+        self.attention_norm = make_norm(config)
         self.attention = CausalSelfAttention(config)
-        self.feed_forward_norm = nn.LayerNorm(config.d_model, bias=config.bias)
-        self.feed_forward = FeedForward(config)
+        self.feed_forward_norm = make_norm(config)
+        self.feed_forward = make_feed_forward(config)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(

@@ -43,6 +43,7 @@ from minigpt.model.gpt import (
     parameter_count,
 )
 from minigpt.model.kv_cache import KVCache
+from minigpt.model.norm import make_norm
 from minigpt.text.data import StoryData, storyteller_tokenizer
 from minigpt.weights.checkpoint import load_model
 
@@ -526,11 +527,12 @@ check.initialise(initialise)
 # %% [markdown]
 # ## The whole GPT on one screen
 #
-# Here is the model that all later lessons train, word for word as in `minigpt/model/gpt.py`. It is `PlainGPT` with the initialisation, and six
+# Here is the model that all later lessons train, word for word as in `minigpt/model/gpt.py`. It is `PlainGPT` with the initialisation, and seven
 # things that real use asks for:
 #
 # - **rotary positions** in place of the position table, if a config asks for them (lesson 3; ours do not),
 # - `padded_vocab_size`: tables may get a few rows that no token uses, because round numbers are faster on GPUs (lesson 11; ours get none),
+# - `make_norm`, which makes the last norm, as in the blocks (lesson 7; ours are `nn.LayerNorm`),
 # - **dropout** behind the embeddings (off in our configs),
 # - `hidden_states` apart from the head, for whoever wants the stream,
 # - errors that say what is wrong with the input,
@@ -553,7 +555,7 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(
             TransformerBlock(config) for _ in range(config.n_layers)
         )
-        self.final_norm = nn.LayerNorm(config.d_model, bias=config.bias)
+        self.final_norm = make_norm(config)
         self.output_head = nn.Linear(
             config.d_model, config.padded_vocab_size, bias=False
         )

@@ -36,6 +36,25 @@ def test_train_writes_metrics_and_checkpoints(text_run: Path) -> None:
     assert found.run["train"]["learning_rate"] == PRESETS["tiny"].train.learning_rate
 
 
+def test_a_modern_model_is_trained_resumed_evaluated_and_generates(call: Call, world: Path) -> None:
+    modern = ["--positions", "rope", "--rope-base", "500", "--n-kv-heads", "1", "--norm", "rmsnorm"]
+    modern += ["--norm-epsilon", "1e-6", "--feed-forward", "swiglu", "--optimizer", "muon"]
+    flags = ["--data", "text.txt", "--out", "modern_run", "--max-steps"]
+    assert call("train", *TEXT_RUN, *modern, *flags, 3)[0] == 0
+    status, out, err = call("train", "--out", "modern_run", "--resume", "--max-steps", 4)
+    assert status == 0 and "step 3 of 4" in out, err
+    config = checkpoint.newest_good(world / "modern_run")[0].model_config
+    assert (config.positions, config.rope_base, config.kv_heads, config.n_heads) == ("rope", 500.0, 1, 2)
+    assert (config.norm, config.norm_epsilon, config.feed_forward) == ("rmsnorm", 1e-6, "swiglu")
+    assert config.feed_forward_size == 8 * 16 // 3
+    status, out, err = call("generate", "the cat", "--model", "modern_run", "--max-new-tokens", 8, "--seed", 1)
+    assert status == 0 and out.startswith("the cat"), err
+    status, _, err = call("train", "--out", "modern_run", "--resume", "--norm", "layernorm")
+    assert status == 2 and "another model (norm was rmsnorm, now layernorm)" in err
+    status, _, err = call("export", "--model", "modern_run", "--out", "as_gpt2")
+    assert status == 2 and "its n_kv_heads is 1" in err and not (world / "as_gpt2").exists()
+
+
 def test_a_preset_brings_its_tokenizer(call: Call, world: Path) -> None:
     text = "To be, or not to be. " * 200
     (world / "own.txt").write_text(text, encoding="utf-8")
@@ -192,6 +211,12 @@ def bad_texts(world: Path) -> None:
         # Presets and configs.
         ("train --preset tinny", "there is no preset 'tinny'; did you mean 'tiny'"),
         ("train --d-model 130", "d_model 130 is not divisible by n_heads 4"),
+        ("train --n-kv-heads 3", "n_heads 4 is not divisible by n_kv_heads 3"),
+        (
+            "train --rope-base 0 --norm-epsilon -1",
+            "rope_base is 0.0; it must be above 0 and finite - norm_epsilon is -1",
+        ),
+        ("train --norm batchnorm", "invalid choice 'batchnorm'"),
         ("train --n-heads 0 --dropout 1", "n_heads is 0; it must be at least 1 - dropout is 1.0"),
         ("train --max-steps 0 --learning-rate -1", "max_steps is 0; it must be at least 1 - learning_rate is -1.0"),
         ("train --batch-size 10 --accumulate 4", "choose a batch_size that is a multiple of 4"),

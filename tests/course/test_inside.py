@@ -11,6 +11,7 @@ from minigpt.course.inside import logit_lens, look_inside, part_names, visible
 from minigpt.model.gpt import GPT
 from minigpt.text.tokenizer import BPETokenizer, CharTokenizer
 from tests.model.test_gpt import neox_copy, transformers_copy
+from tests.model.test_llama import transformers_copy as llama_copy
 
 CONFIG = GPTConfig(vocab_size=23, context_length=9, n_layers=3, n_heads=2, d_model=8, dropout=0.3)
 IDS = [3, 22, 3, 0, 7]
@@ -48,6 +49,19 @@ def test_weights_of_rotated_positions_are_those_of_transformers(training: bool):
     with torch.no_grad():
         out = neox_copy(model).eval()(torch.tensor([IDS]), output_attentions=True)
     torch.testing.assert_close(look_inside(model, IDS).weights, torch.stack(out.attentions)[:, 0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_kv_heads", [1, 2])
+def test_weights_of_a_modern_model_are_those_of_transformers(n_kv_heads: int):
+    modern = replace(
+        CONFIG, n_heads=4, n_kv_heads=n_kv_heads, positions="rope", rope_base=50.0, bias=False, dropout=0.0
+    )
+    model = model_with(replace(modern, norm="rmsnorm", feed_forward="swiglu"))
+    theirs = llama_copy(model)
+    theirs.set_attn_implementation("eager")
+    with torch.no_grad():
+        out = theirs(torch.tensor([IDS]), output_attentions=True)
+    torch.testing.assert_close(look_inside(model, IDS).weights, torch.stack(out.attentions)[:, 0], rtol=0, atol=1e-5)
 
 
 def test_weights_are_exactly_zero_on_the_future_and_sum_to_one():

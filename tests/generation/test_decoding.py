@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from minigpt.config import GPTConfig, Positions
+from minigpt.config import Activation, GPTConfig, Norm, Positions
 from minigpt.generation import decoding
 from minigpt.generation.beam_search import beam_search
 from minigpt.generation.decoding import Decoding, attend, last_logits, product
@@ -29,6 +29,7 @@ SHAPES = [
     replace(CONFIG, bias=False, tie_embeddings=False, n_heads=4),
     replace(CONFIG, n_layers=1, n_heads=1, d_ff=5),
     replace(CONFIG, positions="rope"),
+    replace(CONFIG, positions="rope", n_heads=4, n_kv_heads=2, norm="rmsnorm", feed_forward="swiglu", bias=False),
 ]
 
 
@@ -82,18 +83,21 @@ def test_every_row_has_the_logits_that_it_has_alone(
 
 
 VARIED: dict[str, list[Any]] = {
-    "n_heads": [1, 2, 4],
+    "n_heads": [1, 4],
+    "n_kv_heads": [0, 2],
     "d_ff": [0, 5],
     "bias": [True, False],
-    "tie_embeddings": [True, False],
     "positions": list(get_args(Positions)),
+    "norm": list(get_args(Norm)),
+    "feed_forward": list(get_args(Activation)),
 }
+UNUSUAL: dict[str, Any] = {"rope_base": 50.0, "norm_epsilon": 0.1, "tie_embeddings": False}  # not the defaults
 SIZES = {"vocab_size", "context_length", "n_layers", "d_model", "dropout", "pad_vocab"}
 
 
 def test_a_new_field_of_the_config_has_its_place_below():
     """`decode_token` describes the block a second time: whatever a config can say, both must obey."""
-    assert VARIED.keys() | SIZES == set(GPTConfig.__dataclass_fields__)
+    assert VARIED.keys() | UNUSUAL.keys() | SIZES == set(GPTConfig.__dataclass_fields__)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -105,7 +109,10 @@ def test_the_step_is_the_model_for_every_config(lengths: list[int], dtype: torch
     tokens = torch.randint(11, (4, len(lengths), 1), generator=generator)
     limit = 1e-10 if dtype == torch.float64 else 1e-3
     for values in itertools.product(*VARIED.values()):
-        config = replace(CONFIG, **dict(zip(VARIED, values, strict=True)))
+        fields = dict(zip(VARIED, values, strict=True))
+        if fields["n_kv_heads"] > fields["n_heads"]:
+            continue
+        config = replace(CONFIG, **UNUSUAL, **fields)
         model = model_of(config).to(dtype)
         with (
             torch.inference_mode(),
@@ -172,18 +179,20 @@ def test_what_was_in_memory_before_never_counts(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("B", [1, 3])
 @pytest.mark.parametrize("masked", [False, True])
-def test_attention_of_single_queries_is_a_weighted_mean_of_values(B: int, masked: bool):
+@pytest.mark.parametrize("group", [1, 3])  # heads of queries that share keys and values
+def test_attention_of_single_queries_is_a_weighted_mean_of_values(B: int, masked: bool, group: int):
     torch.manual_seed(0)
-    q, store = torch.randn(B, 2, 1, 4), torch.randn(2, B, 2, 9, 4)
+    q, store = torch.randn(B, 2 * group, 1, 4), torch.randn(2, B, 2, 9, 4)
     keys, values = store[..., :7, :]  # as from a cache that is not full
     mask = torch.rand(B, 1, 1, 7) < 0.5 if masked else None
     y = attend(q, keys, values, mask)
     for row in range(B):
         columns = range(7) if mask is None else [i for i in range(7) if mask[row, 0, 0, i]]
-        for head in range(2):
-            weights = [math.exp(float(q[row, head, 0] @ keys[row, head, i]) / math.sqrt(4)) for i in columns]
-            mean = sum(w * values[row, head, i] for w, i in zip(weights, columns, strict=True)) / sum(weights)
-            torch.testing.assert_close(y[row, head, 0], mean)
+        for head in range(2 * group):
+            j, member = divmod(head, group)
+            weights = [math.exp(float(q[row, head, 0] @ keys[row, j, i]) / math.sqrt(4)) for i in columns]
+            mean = sum(w * values[row, j, i] for w, i in zip(weights, columns, strict=True)) / sum(weights)
+            torch.testing.assert_close(y[row, j, member], mean)
 
 
 @pytest.mark.parametrize(("threads", "shape"), [(1, (24, 8)), (2, (4, 8, 6)), (5, (2, 8, 12)), (7, (2, 8, 12))])
@@ -235,13 +244,15 @@ def test_autocast_reaches_the_step():
     torch.testing.assert_close(logits[0].double(), alone(model.double(), text), rtol=0.1, atol=0.1)
 
 
-def test_the_step_compiles_in_one_piece_and_once_for_all_lengths(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("config", [CONFIG, SHAPES[-1]], ids=str)
+def test_the_step_compiles_in_one_piece_and_once_for_all_lengths(config: GPTConfig, monkeypatch: pytest.MonkeyPatch):
     """torch.compile itself needs a C++ compiler, which a learner may not have: here it only traces."""
+    torch._dynamo.reset()  # of another config it would remember that its sizes vary
     counter = CompileCounter()
     compile_as_asked: Any = torch.compile
     decoding._compiled.cache_clear()
     monkeypatch.setattr(torch, "compile", functools.partial(compile_as_asked, backend=counter))
-    model, prompts = model_of(), [[1, 2, 3], [4], [5, 6]]
+    model, prompts = model_of(config), [[1, 2, 3], [4], [5, 6]]
     options: Any = {"num": 4, "seed": 2, "stop_token": 7, "temperature": 2.0}
     compiled = generate_batch(model, prompts, 20, compile=True, **options)
     assert counter.frame_count == 1

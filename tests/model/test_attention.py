@@ -103,6 +103,22 @@ def test_heads_follow_the_formula():
     torch.testing.assert_close(attention(x), expected)
 
 
+@pytest.mark.parametrize("n_kv_heads", [1, 2, 3, 6])
+def test_neighbouring_heads_of_queries_share_keys_and_values(n_kv_heads: int):
+    """By the formula: of 6 heads and 2 of keys and values, heads 0 to 2 read the first and heads 3 to 5 the second."""
+    attention = layer(replace(CONFIG, n_heads=6, n_kv_heads=n_kv_heads))
+    x, heads = torch.randn(2, 9, 12, dtype=torch.float64), []
+    for i in range(6):
+        j = i * n_kv_heads // 6
+        starts = (2 * i, 12 + 2 * j, 12 + 2 * n_kv_heads + 2 * j)
+        rows = [slice(start, start + 2) for start in starts]
+        q, k, v = (x @ attention.qkv.weight[r].T + attention.qkv.bias[r] for r in rows)
+        heads.append(scaled_dot_product_attention(q, k, v, causal=True)[0])
+    assert attention.qkv.out_features == 12 + 4 * n_kv_heads
+    expected = torch.cat(heads, dim=-1) @ attention.output.weight.T + attention.output.bias
+    torch.testing.assert_close(attention(x), expected)
+
+
 def test_no_token_sees_the_future():
     attention, x = layer(), torch.randn(1, 8, 12, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(attention, x)  # (1, 8, 12, 1, 8, 12)
@@ -121,17 +137,25 @@ def test_rotations_by_hand():
     torch.testing.assert_close(rotate(x, rotation(torch.tensor([5]), 4)), expected, rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("base", [10_000.0, 100_000.0, 50.0])
 @pytest.mark.parametrize("head_size", [2, 8, 64])
-def test_rotations_are_those_of_transformers(head_size: int):
-    config = LlamaConfig(hidden_size=3 * head_size, num_attention_heads=3, max_position_embeddings=50)
+def test_rotations_are_those_of_transformers(head_size: int, base: float):
+    config = LlamaConfig(
+        hidden_size=3 * head_size,
+        num_attention_heads=3,
+        max_position_embeddings=50,
+        rope_parameters={"rope_type": "default", "rope_theta": base},
+    )
     q, k = torch.randn(2, 3, 50, head_size), torch.randn(2, 3, 50, head_size)
     places = torch.stack([torch.arange(50), torch.randperm(50)])  # each text has its own
     cos, sin = LlamaRotaryEmbedding(config)(q, places)
     for ours, theirs in zip((q, k), apply_rotary_pos_emb(q, k, cos, sin), strict=True):
-        torch.testing.assert_close(rotate(ours, rotation(places[:, None], head_size)), theirs, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(
-            rotate(ours[:1], rotation(torch.arange(50), head_size)), theirs[:1], rtol=1e-5, atol=1e-5
-        )
+        turned = rotate(ours, rotation(places[:, None], head_size, base))
+        torch.testing.assert_close(turned, theirs, rtol=1e-5, atol=1e-5)
+        turned = rotate(ours[:1], rotation(torch.arange(50), head_size, base))
+        torch.testing.assert_close(turned, theirs[:1], rtol=1e-5, atol=1e-5)
+        if base == 10_000:
+            assert torch.equal(turned, rotate(ours[:1], rotation(torch.arange(50), head_size)))
 
 
 @given(place=st.integers(0, 500), distance=st.integers(0, 500), moved=st.integers(0, 500))
@@ -145,11 +169,13 @@ def test_rotated_products_depend_on_the_distance_alone(place: int, distance: int
     torch.testing.assert_close(product(place + moved), product(place), rtol=0, atol=1e-2)  # angles are in float32
 
 
+@pytest.mark.parametrize("n_kv_heads", [3, 1])
 @pytest.mark.parametrize("positions", ["learned", "rope"])
 @given(chunks=st.lists(st.integers(1, 5), min_size=1, max_size=5).filter(lambda chunks: sum(chunks) <= 10))
-def test_chunks_through_the_cache_equal_the_whole(positions: Positions, chunks: list[int]):
-    attention, x = layer(replace(CONFIG, positions=positions)), torch.randn(2, sum(chunks), 12, dtype=torch.float64)
-    cache, position, outputs = KVCache(CONFIG, 2, dtype=torch.float64), 0, []
+def test_chunks_through_the_cache_equal_the_whole(positions: Positions, n_kv_heads: int, chunks: list[int]):
+    config = replace(CONFIG, positions=positions, n_kv_heads=n_kv_heads)
+    attention, x = layer(config), torch.randn(2, sum(chunks), 12, dtype=torch.float64)
+    cache, position, outputs = KVCache(config, 2, dtype=torch.float64), 0, []
     with torch.no_grad():
         for n in chunks:
             outputs.append(attention(x[:, position : position + n], cache, 1, position))

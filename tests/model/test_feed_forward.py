@@ -1,12 +1,14 @@
-"""The feed-forward network against arithmetic by hand, and one token at a time."""
+"""Feed-forward networks against arithmetic by hand, and one token at a time."""
 
 import math
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 
-from minigpt.config import GPTConfig
-from minigpt.model.feed_forward import FeedForward
+from minigpt.config import Activation, GPTConfig
+from minigpt.model.feed_forward import FeedForward, SwiGLU, make_feed_forward
 
 
 def gelu(x: float) -> float:
@@ -39,8 +41,25 @@ def test_the_tanh_form_and_not_the_exact_one():
     assert abs(output - exact) > 5e-5
 
 
-def test_every_token_alone():
-    network, x = FeedForward(GPTConfig(vocab_size=2, n_heads=1, d_model=6)).double(), torch.randn(2, 5, 6).double()
+def test_swiglu_by_hand():
+    network = SwiGLU(GPTConfig(vocab_size=2, n_heads=1, d_model=2, d_ff=2, feed_forward="swiglu")).double()
+    with torch.no_grad():
+        network.gate.weight.copy_(torch.tensor([[1.0, 0], [1, -1]]))
+        network.gate.bias.copy_(torch.tensor([0.0, -1]))
+        network.up.weight.copy_(torch.tensor([[0.0, 1], [1, 1]]))
+        network.up.bias.copy_(torch.tensor([1.0, 2]))
+        network.down.weight.copy_(torch.tensor([[1.0, 2], [0, -1]]))
+        network.down.bias.copy_(torch.tensor([10.0, 20]))
+        output = network(torch.tensor([[[1.0, 2]]], dtype=torch.float64))
+    a = 1 / (1 + math.exp(-1)) * 3  # gate: 1; up: 2 + 1
+    b = -2 / (1 + math.exp(2)) * 5  # gate: 1 - 2 - 1; up: 1 + 2 + 2
+    torch.testing.assert_close(output, torch.tensor([[[10 + a + 2 * b, 20 - b]]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", get_args(Activation))
+def test_every_token_alone(kind: Activation):
+    config = GPTConfig(vocab_size=2, n_heads=1, d_model=6, feed_forward=kind)
+    network, x = make_feed_forward(config).double(), torch.randn(2, 5, 6).double()
     alone = torch.stack([torch.stack([network(token[None, None])[0, 0] for token in text]) for text in x])
     torch.testing.assert_close(network(x), alone)
 
@@ -52,3 +71,15 @@ def test_shapes_of_the_weights(d_ff: int, width: int, bias: bool):
     shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
     weights = {"up.weight": (width, 6), "down.weight": (6, width)}
     assert shapes == (weights | {"up.bias": (width,), "down.bias": (6,)} if bias else weights)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_swiglu_has_a_third_matrix_and_by_default_as_many_weights(bias: bool):
+    plain = GPTConfig(vocab_size=2, n_heads=1, d_model=6, bias=bias)
+    network = make_feed_forward(replace(plain, feed_forward="swiglu"))
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    weights = {"gate.weight": (16, 6), "up.weight": (16, 6), "down.weight": (6, 16)}
+    assert shapes == (weights | {"gate.bias": (16,), "up.bias": (16,), "down.bias": (6,)} if bias else weights)
+    matrices = [sum(p.numel() for p in one.parameters() if p.ndim == 2) for one in (network, make_feed_forward(plain))]
+    assert matrices == [288, 288]
+    assert make_feed_forward(replace(plain, feed_forward="swiglu", d_ff=7)).up.out_features == 7

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
 
-from minigpt.config import IGNORE, PRESETS, GPTConfig, InputError
+from minigpt.config import IGNORE, PRESETS, Activation, GPTConfig, InputError, Norm
 from minigpt.model.gpt import GPT, empty_model, flops_per_token, next_token_loss, parameter_count
 from minigpt.model.kv_cache import KVCache
 
@@ -29,6 +30,13 @@ ROTATED = [
     replace(SMALL, positions="rope", context_length=30),
     replace(SMALL, positions="rope", n_heads=1, n_layers=3, tie_embeddings=False, d_ff=17),
 ]
+MODERN = [
+    replace(
+        SMALL, positions="rope", rope_base=500.0, n_heads=6, n_kv_heads=2, d_model=24, bias=False,
+        norm="rmsnorm", norm_epsilon=1e-3, feed_forward="swiglu",
+    ),
+    replace(SMALL, n_kv_heads=1, norm="rmsnorm", feed_forward="swiglu", d_ff=17, tie_embeddings=False),
+]  # fmt: skip
 THEIR_NAMES = {
     "token_embedding": "transformer.wte",
     "position_embedding": "transformer.wpe",
@@ -174,8 +182,9 @@ def test_logits_and_gradients_equal_transformers(config: GPTConfig, training: bo
         torch.testing.assert_close(gradient, their_parameters[their_name].grad, rtol=1e-10, atol=1e-10, msg=name)
 
 
-def test_no_token_sees_the_future():
-    model = random_model(SMALL)
+@pytest.mark.parametrize("config", [SMALL, MODERN[0]], ids=str)
+def test_no_token_sees_the_future(config: GPTConfig):
+    model = random_model(config)
     ids = torch.randint(SMALL.vocab_size, (1, 11))
     before = model(ids)
     for t in range(11):
@@ -186,7 +195,7 @@ def test_no_token_sees_the_future():
         assert not torch.isclose(after[0, t:], before[0, t:]).all(dim=-1).any()  # and every later place notices
 
 
-@pytest.mark.parametrize("config", SHAPES, ids=str)
+@pytest.mark.parametrize("config", [*SHAPES, *MODERN], ids=str)
 def test_the_empty_model_has_the_shapes_and_no_numbers(config: GPTConfig):
     empty, full = empty_model(config).state_dict(), GPT(config).state_dict()
     assert {name: tensor.shape for name, tensor in empty.items()} == {n: tensor.shape for n, tensor in full.items()}
@@ -200,10 +209,11 @@ def test_loading_a_model_does_not_wait_for_torch_s_compiler():
     assert seen.stdout.strip() == "False", "that would take longer than all the rest"
 
 
+@pytest.mark.parametrize("config", [SMALL, MODERN[0]], ids=str)
 @given(chunks=st.lists(st.integers(1, 6), min_size=1, max_size=6).filter(lambda chunks: sum(chunks) <= 11))
-def test_chunks_through_the_cache_equal_the_whole(chunks: list[int]):
-    model, ids = random_model(SMALL), torch.randint(SMALL.vocab_size, (2, sum(chunks)))
-    cache, position, logits = KVCache(SMALL, 2, dtype=torch.float64), 0, []
+def test_chunks_through_the_cache_equal_the_whole(config: GPTConfig, chunks: list[int]):
+    model, ids = random_model(config), torch.randint(config.vocab_size, (2, sum(chunks)))
+    cache, position, logits = KVCache(config, 2, dtype=torch.float64), 0, []
     with torch.no_grad():
         for n in chunks:
             logits.append(model(ids[:, position : position + n], cache, position))
@@ -211,9 +221,12 @@ def test_chunks_through_the_cache_equal_the_whole(chunks: list[int]):
         torch.testing.assert_close(torch.cat(logits, dim=1), model(ids), rtol=1e-10, atol=1e-10)
 
 
-def test_initialisation():
+@pytest.mark.parametrize("modern", [False, True])
+def test_initialisation(modern: bool):
     """GPT-2's: 0.02 everywhere, but 0.02 / sqrt(2 * 8) = 0.005 where a block adds to the residual stream."""
     config = GPTConfig(vocab_size=512, context_length=256, n_layers=8, n_heads=4, d_model=128, tie_embeddings=False)
+    if modern:
+        config = replace(config, positions="rope", n_kv_heads=2, norm="rmsnorm", feed_forward="swiglu")
     torch.manual_seed(1)
     for name, parameter in GPT(config).named_parameters():
         if "norm" in name:
@@ -308,8 +321,11 @@ def test_parameter_count_of_gpt2():
         d_ff=st.integers(0, 50),
         bias=st.booleans(),
         tie_embeddings=st.booleans(),
+        n_kv_heads=st.integers(0, 1),
+        norm=st.sampled_from(get_args(Norm)),
+        feed_forward=st.sampled_from(get_args(Activation)),
     )
-    | st.sampled_from(ROTATED)
+    | st.sampled_from([*ROTATED, *MODERN])
 )
 @settings(max_examples=50)
 def test_parameter_count_equals_counting(config: GPTConfig):
@@ -318,7 +334,7 @@ def test_parameter_count_equals_counting(config: GPTConfig):
     assert parameter_count(config) == sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("config", [*SHAPES, *ROTATED], ids=str)
+@pytest.mark.parametrize("config", [*SHAPES, *ROTATED, *MODERN], ids=str)
 @pytest.mark.parametrize("n_tokens", [1, 5])
 def test_flops_equal_what_torch_counts(config: GPTConfig, n_tokens: int):
     """Forward and backward, with attention as plain matrix products: fused kernels recompute, and count as they do."""
@@ -342,8 +358,10 @@ def test_unknown_token_ids(bad: int):
         GPT(SMALL)(ids)
 
 
-def test_bfloat16_autocast_stays_close():
-    model, ids = random_model(SMALL).float(), torch.randint(SMALL.vocab_size, (2, 11))
+@pytest.mark.parametrize("config", [SMALL, MODERN[0]], ids=str)
+@pytest.mark.filterwarnings("error")
+def test_bfloat16_autocast_stays_close(config: GPTConfig):
+    model, ids = random_model(config).float(), torch.randint(config.vocab_size, (2, 11))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         logits = model(ids)
     assert logits.dtype == torch.bfloat16
@@ -351,7 +369,7 @@ def test_bfloat16_autocast_stays_close():
     assert (logits - exact).abs().max() < 0.05 * exact.abs().max()
 
 
-@pytest.mark.parametrize("config", [SMALL, ROTATED[0]], ids=str)
+@pytest.mark.parametrize("config", [SMALL, ROTATED[0], MODERN[0]], ids=str)
 def test_torch_can_compile_it_in_one_piece(config: GPTConfig):
     model, ids = random_model(config), torch.randint(SMALL.vocab_size, (2, 11))
     compiled = torch.compile(model, fullgraph=True, backend="eager")

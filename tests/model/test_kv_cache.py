@@ -1,5 +1,7 @@
 """The cache gives back what was written, where it was written, and refuses what does not fit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -38,6 +40,13 @@ def test_it_is_allocated_once_and_as_large_as_documented():
     keys, values = cache.update(0, *keys_and_values(4, 3), position=0)
     assert (cache.keys.data_ptr(), cache.values.data_ptr()) == before
     assert (keys.data_ptr(), values.data_ptr()) == before  # views, not copies
+
+
+def test_fewer_heads_of_keys_and_values_need_less():
+    config = GPTConfig(vocab_size=5, context_length=12, n_layers=3, n_heads=6, n_kv_heads=2, d_model=24)
+    cache, whole = KVCache(config, 4), KVCache(replace(config, n_kv_heads=0), 4)
+    assert cache.keys.shape == cache.values.shape == (3, 4, 2, 12, 4)
+    assert 3 * cache.keys.numel() == whole.keys.numel() == 3 * 4 * 12 * 24
 
 
 def test_a_position_can_be_written_again():

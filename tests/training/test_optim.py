@@ -1,6 +1,7 @@
 """Optimisers against torch's schedulers, the papers' formulas in float64, and the singular values of an update."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -68,8 +69,10 @@ def test_every_group_follows_the_schedule_from_its_own_peak() -> None:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("tied", [True, False])
-def test_every_parameter_is_updated_by_one_rule(optimizer: Any, tied: bool) -> None:
-    model = GPT(GPTConfig(vocab_size=11, context_length=6, n_layers=2, n_heads=2, d_model=8, tie_embeddings=tied))
+@pytest.mark.parametrize("modern", [{}, {"n_kv_heads": 1, "norm": "rmsnorm", "feed_forward": "swiglu"}])
+def test_every_parameter_is_updated_by_one_rule(optimizer: Any, tied: bool, modern: dict[str, Any]) -> None:
+    shape = GPTConfig(vocab_size=11, context_length=6, n_layers=2, n_heads=2, d_model=8, tie_embeddings=tied)
+    model = GPT(replace(shape, **modern))
     optimizers = make_optimizers(model, TrainConfig(optimizer=optimizer, weight_decay=0.07))
     rule_of: dict[int, tuple[str, float]] = {}
     for name, one in optimizers.items():
@@ -80,7 +83,7 @@ def test_every_parameter_is_updated_by_one_rule(optimizer: Any, tied: bool) -> N
     named = dict(model.named_parameters())  # a tied matrix is named once
     assert len(rule_of) == len(named) and ("output_head.weight" in named) == (not tied)
     for name, parameter in named.items():
-        if name.endswith(("qkv.weight", "output.weight", "up.weight", "down.weight")):
+        if name.endswith(("qkv.weight", "output.weight", "gate.weight", "up.weight", "down.weight")):
             expected = (optimizer, 0.07)
         elif "norm" in name or name.endswith("bias"):
             expected = ("adamw", 0.0)

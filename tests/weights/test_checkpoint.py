@@ -89,9 +89,14 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path, options: dict[str, 
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted(FILES)
 
 
+MODERN: dict[str, Any] = {"positions": "rope", "rope_base": 77.0, "norm": "rmsnorm", "norm_epsilon": 0.01}
+MODERN |= {"n_kv_heads": 1, "feed_forward": "swiglu"}
+
+
 @pytest.mark.parametrize("tied", [True, False])
-def test_the_rebuilt_model_computes_and_learns_the_same(tmp_path: Path, tied: bool) -> None:
-    model = tiny(tie_embeddings=tied, dropout=0.5)
+@pytest.mark.parametrize("fields", [{}, MODERN], ids=["gpt2", "modern"])
+def test_the_rebuilt_model_computes_and_learns_the_same(tmp_path: Path, tied: bool, fields: dict[str, Any]) -> None:
+    model = tiny(tie_embeddings=tied, dropout=0.5, **fields)
     save(tmp_path / "one", model, CharTokenizer("abc"))
     rebuilt = build_model(load(tmp_path / "one"))
     assert not rebuilt.training, "ready to use: no dropout"

@@ -1,6 +1,7 @@
 """GPT-2's names, shapes and tokenizer files against transformers' own; what does not fit is refused by name."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,14 @@ def random_model(config: GPTConfig) -> GPT:
         d_ff=st.integers(0, 99),
         dropout=st.floats(0, 1, exclude_max=True),
         tie_embeddings=st.booleans(),
+        norm_epsilon=st.sampled_from([1e-5, 1e-6, 0.1]),
     )
 )
 def test_a_config_means_the_same_to_transformers_and_comes_back(config: GPTConfig) -> None:
     fields = json.loads(json.dumps(to_gpt2_config(config, None)))
     assert from_gpt2_config(fields) == config
     theirs = GPT2Config(**fields)
+    assert theirs.layer_norm_epsilon == config.norm_epsilon
     assert (theirs.n_inner or 4 * theirs.n_embd) == config.feed_forward_size
     assert (theirs.resid_pdrop, theirs.embd_pdrop, theirs.attn_pdrop) == (config.dropout,) * 3
     assert from_gpt2_config(theirs.to_dict()) == config
@@ -80,7 +83,8 @@ def test_absent_fields_mean_what_they_mean_to_transformers() -> None:
     [
         ({"model_type": "llama"}, ["model_type is 'llama', and minigpt has only 'gpt2'"]),
         ({"activation_function": "relu"}, ["activation_function is 'relu', and minigpt has only 'gelu_new' or"]),
-        ({"layer_norm_epsilon": 1e-6}, ["layer_norm_epsilon is 1e-06, and minigpt has only 1e-05"]),
+        ({"layer_norm_epsilon": "1e-5"}, ["layer_norm_epsilon is '1e-5', which is not a number"]),
+        ({"layer_norm_epsilon": 0}, ["norm_epsilon is 0; it must be above 0"]),
         ({"scale_attn_weights": False}, ["scale_attn_weights is False"]),
         ({"scale_attn_by_inverse_layer_idx": True}, ["scale_attn_by_inverse_layer_idx is True"]),
         ({"add_cross_attention": True}, ["add_cross_attention is True"]),
@@ -183,11 +187,28 @@ def test_every_tensor_that_does_not_fit_is_named(prefix: str) -> None:
     )
 
 
-def test_rotated_positions_have_no_place_in_the_layout() -> None:
-    model = GPT(replace(SMALL, positions="rope"))
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"positions": "rope"}, "the model's positions are 'rope', and GPT-2 has a vector for each place. It"),
+        ({"norm": "rmsnorm"}, "the model's norm is 'rmsnorm', and GPT-2's is 'layernorm'. It"),
+        ({"feed_forward": "swiglu"}, "the model's feed_forward is 'swiglu', and GPT-2's is 'gelu'. It"),
+        (
+            {"n_kv_heads": 1},
+            "the model's n_kv_heads is 1, and GPT-2 has as many heads of keys and values as of queries",
+        ),
+        ({"positions": "rope", "norm": "rmsnorm"}, "for each place; its norm is 'rmsnorm', and GPT-2's is"),
+    ],
+)
+def test_what_has_no_place_in_the_layout_is_named(change: dict[str, Any], complaint: str) -> None:
+    model = GPT(replace(SMALL, **change))
     for attempt in (lambda: to_gpt2(model), lambda: to_gpt2_config(model.config, None)):
-        with pytest.raises(InputError, match="positions are 'rope', and GPT-2 has a vector for each place"):
+        with pytest.raises(InputError, match=re.escape(complaint)):
             attempt()
+
+
+def test_as_many_heads_of_keys_and_values_as_of_queries_may_be_said_or_not() -> None:
+    assert to_gpt2_config(replace(SMALL, n_kv_heads=SMALL.n_heads), None) == to_gpt2_config(SMALL, None)
 
 
 @pytest.mark.parametrize(
