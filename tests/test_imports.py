@@ -15,7 +15,7 @@ PACKAGE = Path(minigpt.__file__).parent
 ROOMS = {  # from the ground up; within a room, too
     "": ["config", "runtime"],
     "text": [
-        *("bpe", "tokenizer", "stories", "chinese"),
+        *("bpe", "tokenizer", "stories", "chinese", "comments"),
         *("batch", "shards", "sources", "chat", "tasks", "prepare", "data"),
     ],
     "model": ["kv_cache", "attention", "feed_forward", "norm", "gpt", "vocabulary"],
