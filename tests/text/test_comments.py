@@ -157,7 +157,7 @@ def test_the_best_decisions_lie_on_the_best_trade_off(task):
     for (a, b), (c, d) in itertools.pairwise(curve):
         assert c >= a and d <= b, "more alarms, fewer misses"
     for cost in (0.1, 1, 7, 50):
-        costs = [[0, 1], *[[cost, 0]] * (len(world.labels) - 1)]
+        costs: list[list[float]] = [[0, 1], *[[cost, 0.0]] * (len(world.labels) - 1)]
         on_curve = min(prior * alarms + cost * (1 - prior) * misses for alarms, misses in curve)
         assert least_cost(task, costs) == pytest.approx(on_curve, abs=1e-12)
     n = len(world.labels)
