@@ -5,7 +5,8 @@ wordings of the answer. `tasks.toml` holds the wordings. What is right follows f
 exactly, by no judge.
 
 Every example's story belongs to the split of the story world that the example belongs to. So the stories of the tasks
-"val" and "test" are in nothing that a model was trained on: not among its stories, and not in its training tasks.
+"val" and "test" are in nothing that a model was trained on: not among its stories, and not in its training tasks. Where
+a task shows a part of a story, that part is in no other split either.
 """
 
 import random
@@ -220,23 +221,30 @@ def _mood(choose: Choose, split: str) -> Example:
     source = _source()["mood"]
     mood = _pick(choose, (NOT_TOLD, "sad", "glad"))
     plots = [plot for plot, moods in source["after"].items() if mood in moods]
-    story, rows = _draw_story(choose, split, plots)
-    while mood == NOT_TOLD and story.facts["trait"] in source["hinting_traits"]:
+    texts: list[str] = []
+    while not texts:
         story, rows = _draw_story(choose, split, plots)
-    last = world().plots[story.plot].index(_pick(choose, source["after"][story.plot][mood]))
-    text = " ".join(world().steps(story.plot, rows, story.wording)[: last + 1])
-    asked = _asked(choose, text, _sentences(source["ask"]), rows)
+        if mood != NOT_TOLD or story.facts["trait"] not in source["hinting_traits"]:
+            steps = world().steps(story.plot, rows, story.wording)
+            ends = [world().plots[story.plot].index(name) + 1 for name in source["after"][story.plot][mood]]
+            texts = [text for text in (" ".join(steps[:end]) for end in ends) if split_of(text) == split]
+    asked = _asked(choose, _pick(choose, texts), _sentences(source["ask"]), rows)
     wordings = _source()["not_told"] if mood == NOT_TOLD else source["answers"][mood]
     answer, answers = _answered(choose, _sentences(wordings), rows)
     return Example("mood", mood, story, (asked, answer), answers)
 
 
 def _translation(choose: Choose, split: str) -> Example:
-    """One step of a story, and what it is in Chinese."""
-    story, rows = _draw_story(choose, split, list(world().plots))
-    step = choose(len(story.wording))
-    text = world().steps(story.plot, rows, story.wording)[step]
-    asked = _asked(choose, text, _sentences(_source()["translation"]["ask"]), rows)
+    """One step of a story, and what it is in Chinese. What tells no fact («So they swapped.») is for training."""
+    numbers: list[int] = []
+    while not numbers:
+        story, rows = _draw_story(choose, split, list(world().plots))
+        names = world().plots[story.plot]
+        steps = world().steps(story.plot, rows, story.wording)
+        telling = [len(world().sentences[name][n]) > 1 for name, n in zip(names, story.wording, strict=True)]
+        numbers = [n for n, tells in enumerate(telling) if (split_of(steps[n]) if tells else "train") == split]
+    step = _pick(choose, numbers)
+    asked = _asked(choose, steps[step], _sentences(_source()["translation"]["ask"]), rows)
     right = translations(story)[step]
     answer = Message("assistant", _pick(choose, right))
-    return Example("translation", world().plots[story.plot][step], story, (asked, answer), frozenset(right))
+    return Example("translation", names[step], story, (asked, answer), frozenset(right))
