@@ -99,7 +99,7 @@ def data_prepare(
 
     Args:
         files: texts in UTF-8: .jsonl, .ndjson and .json with a "text" in each line; anything else is one long text, in
-            which <|endoftext|> ends a document.
+            which an end-of-text token, written out, ends a document.
         out: the folder.
         tokenizer: gpt2, a bundled model, a run's folder, or a tokenizer file.
         workers: processes; 0 means one for each core.

@@ -1,12 +1,12 @@
 """Conversations: a chat as token ids and, made together with them, which of those ids a model learns to write.
 
-The template, where each <|…|> is one token:
+The template, where each ``<|…|>`` is one token::
 
     <|endoftext|><|system|>Be kind.<|end|><|user|>Who is sad?<|end|><|assistant|>Mia.<|end|>
 
-Only the assistant's words and the <|end|> behind them are learned: the model shall write answers, not questions, and it
-shall know when to stop. <|end|> has an id of its own, which no padding shares. The words of a message are encoded apart
-from the template, so that nobody can end a turn, or begin one, by typing its tokens.
+Only the assistant's words and the ``<|end|>`` behind them are learned: the model shall write answers, not questions,
+and it shall know when to stop. ``<|end|>`` has an id of its own, which no padding shares. The words of a message are
+encoded apart from the template, so that nobody can end a turn, or begin one, by typing its tokens.
 """
 
 import json
@@ -50,8 +50,9 @@ def add_chat_tokens(tokenizer: Tokenizer) -> Tokenizer:
     """The same tokenizer with the special tokens of a chat.
 
     No id changes: of CHAT_TOKENS, those that the tokenizer lacks get the next free ids, in that order. The
-    storyteller's has the ids 0 to 1860, the last of them END_OF_TEXT; <|system|> becomes 1861 and <|end|> 1864. The
-    model needs a row for each: `minigpt.model.vocabulary` makes them, or takes the spare ones of `pad_vocab`.
+    storyteller's has the ids 0 to 1860, the last of them END_OF_TEXT; ``<|system|>`` becomes 1861 and ``<|end|>``
+    1864. The model needs a row for each: `minigpt.model.vocabulary` makes them, or takes the spare ones of
+    `pad_vocab`.
     """
     names = [*tokenizer.special_tokens, *(name for name in CHAT_TOKENS if name not in tokenizer.special_tokens)]
     if isinstance(tokenizer, CharTokenizer):
