@@ -295,8 +295,9 @@ def test_a_solution_is_folded_until_it_is_asked_for(page: Page, host: str) -> No
     page.goto(f"{host}notebooks/04_attention_by_hand.html")
     page.get_by_role("link", name="Solution of exercise 2").click()
     expect(page).to_have_url(f"{host}notebooks/solutions/04_attention_by_hand.html#solution-04-2")
-    folded = page.locator("#solution-04-2 details, section:has(#solution-04-2) > .cell details").first
+    folded = page.locator("#solution-04-2 details")
     code = folded.get_by_text("scores.softmax")
+    expect(code).to_have_count(1)
     expect(code).to_be_hidden()
     folded.locator("summary").click()
     expect(code).to_be_visible()
