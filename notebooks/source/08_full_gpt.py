@@ -805,8 +805,8 @@ except Exception as problem:  # an unfinished exercise stops nothing
     by_you = []
 print("step   the package   yours")
 for step in (0, 25, 50, 75, 99):
-    yours = f"{by_you[step]:.2f}" if by_you else "-"
-    print(f"{step:4} {by_package[step]:10.2f} {yours:>10}")
+    yours = f"{by_you[step]:.1f}" if by_you else "-"
+    print(f"{step:4} {by_package[step]:10.1f} {yours:>10}")
 assert by_package[99] < by_package[0] - 3
 
 # %% [markdown]
