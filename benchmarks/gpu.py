@@ -264,10 +264,8 @@ class Ladder:
         for recorded in (False, self.device.type == "cuda"):
             with patch.object(decoding, "records", return_value=recorded):
                 text = decoding.Decoding(model, [ids[:4]], 1, len(ids) - 4)
-                logits = [
-                    text.prefill(),
-                    text.step(torch.tensor([ids[4:5]], device=self.device)),
-                ]  # it is recorded here
+                # The first step is the one that is recorded.
+                logits = [text.prefill(), text.step(torch.tensor([ids[4:5]], device=self.device))]
                 synchronize(self.device)
                 start = time.perf_counter()
                 for token in ids[5:]:

@@ -18,7 +18,7 @@ from minigpt.commands.output import print_json, print_table
 from minigpt.config import GPTConfig, InputError, nearest, preset
 
 LESSON_10 = "storyteller-fast"
-"""The preset that lesson 10 trains, on one thread."""
+"""The preset that lesson 10 trains."""
 
 
 def doctor(json: bool = False) -> int:

@@ -9,7 +9,6 @@ and it shall know when to stop. ``<|end|>`` has an id of its own, which no paddi
 encoded apart from the template, so that nobody can end a turn, or begin one, by typing its tokens.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from minigpt.config import InputError
 from minigpt.text.batch import Batch, pad_rows
-from minigpt.text.sources import BYTE_ORDER_MARK
+from minigpt.text.sources import BYTE_ORDER_MARK, json_of
 from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer
 
 ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
@@ -194,12 +193,7 @@ def read_chats(path: Path, tokenizer: Tokenizer, context_length: int, *, skip_ba
 
 def _messages(line: bytes) -> list[Message]:
     """The messages of one line of JSON."""
-    try:
-        found = json.loads(line.decode())
-    except UnicodeDecodeError as error:
-        raise InputError(f"byte {error.start} of it is not UTF-8; save it as plain UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"this line is not JSON ({error})") from None
+    found = json_of(line)
     messages: Any = found.get("messages") if isinstance(found, dict) else None
     if not isinstance(messages, list):
         raise InputError('this line is no JSON object with a list called "messages"')

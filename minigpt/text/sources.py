@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from minigpt.config import InputError
 from minigpt.text.tokenizer import END_OF_TEXT
@@ -168,14 +168,18 @@ def where(source: Path, byte: int) -> str:
     return f"{str(source)!r}, line {line} (byte {byte})"
 
 
-def _document(line: bytes) -> str:
-    """The text of a line of JSON. Raises InputError with the reason why there is none."""
+def json_of(line: bytes) -> Any:
+    """What a line of JSON says. Raises InputError with the reason why it says nothing."""
+    text = _line(line)
     try:
-        document = json.loads(line.decode())
-    except UnicodeDecodeError as error:
-        raise InputError(f"byte {error.start} of it is not UTF-8; save it as plain UTF-8") from None
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"this line is not JSON ({error})") from None
+
+
+def _document(line: bytes) -> str:
+    """The text of a line of JSON. Raises InputError with the reason why there is none."""
+    document = json_of(line)
     if not isinstance(document, dict) or not isinstance(document.get("text"), str):
         raise InputError('this line is no JSON object with a string called "text"')
     text: str = document["text"]
