@@ -11,8 +11,11 @@ from minigpt.training.muon import Muon
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices with weight decay, biases and LayerNorm gains without, as in GPT-3 (Brown et al. 2020, appendix B)."""
-    parameters = list(model.parameters())  # a tied matrix is listed once
+    """Matrices with weight decay, biases and LayerNorm gains without, as in GPT-3 (Brown et al. 2020, appendix B).
+
+    Parameters that need no gradient are in neither: they stay as they are.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]  # a tied matrix is listed once
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
@@ -31,7 +34,8 @@ def make_optimizers(
     groups = parameter_groups(model, config.weight_decay)
     muon: list[nn.Parameter] = []
     if config.optimizer == "muon":
-        muon = [p for name, p in model.named_parameters() if p.ndim == 2 and name.startswith("blocks.")]
+        matrices = [(name, p) for name, p in model.named_parameters() if p.ndim == 2 and p.requires_grad]
+        muon = [p for name, p in matrices if name.startswith("blocks.")]
         inside = {id(p) for p in muon}
         for group in groups:
             group["params"] = [p for p in group["params"] if id(p) not in inside]  # type: ignore[attr-defined]

@@ -56,6 +56,8 @@ class Trainer:
         data: where batches come from.
         device: where this process computes.
         out: the run's folder, or None to keep nothing on disk.
+        start: a model of this shape, whose weights are where training begins, such as one that was trained on other
+            texts; it stays as it is. Default: weights drawn with `config.seed`.
 
     Raises:
         InputError: when `out` already holds a run, or the data, the model and the processes do not fit together.
@@ -68,8 +70,13 @@ class Trainer:
         data: Data,
         device: torch.device | str = "cpu",
         out: Path | None = None,
+        start: GPT | None = None,
     ) -> None:
         model_config = fit_vocabulary(model_config, data.tokenizer.vocab_size)
+        if start is not None and start.config != model_config:
+            asked, given = to_json(model_config), to_json(start.config)
+            other = [f"{name} {given[name]}, not {asked[name]}" for name in asked if asked[name] != given[name]]
+            raise InputError(f"the model to start from has another shape ({'; '.join(other)}): train one of its shape")
         if config.batch_size % (parts := world_size() * config.accumulate):
             raise InputError(
                 f"batch_size {config.batch_size} cannot be cut into {parts} equal parts ({world_size()} processes, "
@@ -93,6 +100,8 @@ class Trainer:
             runtime.keep_freed_memory()
         torch.manual_seed(config.seed)
         self.model = GPT(model_config).to(self.device)
+        if start is not None:
+            load_model_state(self.model, start.state_dict())
         self.stepper = Stepper(self.model, config, self.device, self.precision)
         self.threads = config.threads or self._fastest_threads()
         torch.set_num_threads(self.threads)

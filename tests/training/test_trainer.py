@@ -28,6 +28,7 @@ from minigpt.training import trainer
 from minigpt.training.metrics import StepResult, read_metrics
 from minigpt.training.optim import learning_rate_at
 from minigpt.training.state import optimizer_state
+from minigpt.training.step import Stepper
 from minigpt.training.trainer import Trainer
 from minigpt.weights import checkpoint
 
@@ -91,6 +92,34 @@ def test_it_learns_one_batch_by_heart(optimizer: Any) -> None:
     quiet_run(run, on_step=lambda result: losses.append(result.loss))
     # Only the first token of a row is a guess without anything before it, and the rows begin differently.
     assert losses[0] > 2 and losses[-1] < 0.1
+
+
+def test_training_begins_with_the_weights_that_it_is_given_and_leaves_them_alone() -> None:
+    first = Trainer(shape(), recipe(max_steps=5), FakeData())
+    quiet_run(first)
+    before = {name: weight.clone() for name, weight in first.model.state_dict().items()}
+    second = Trainer(shape(), recipe(seed=9), FakeData(), start=first.model)
+    assert all(torch.equal(weight, before[name]) for name, weight in second.model.state_dict().items())
+    quiet_run(second)
+    assert all(torch.equal(weight, before[name]) for name, weight in first.model.state_dict().items())
+    assert not torch.equal(second.model.output_head.weight, before["output_head.weight"])
+
+
+def test_weights_of_another_shape_are_no_beginning() -> None:
+    with pytest.raises(InputError, match=r"another shape \(n_layers 3, not 2\)"):
+        Trainer(shape(), recipe(), FakeData(), start=Trainer(shape(n_layers=3), recipe(), FakeData()).model)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_what_needs_no_gradient_stays_as_it_is(optimizer: Any) -> None:
+    run = Trainer(shape(), recipe(optimizer=optimizer), FakeData())
+    run.model.requires_grad_(False)
+    run.model.blocks[1].requires_grad_(True)
+    run.stepper = Stepper(run.model, run.config, run.device, run.precision)
+    before = {name: weight.clone() for name, weight in run.model.named_parameters()}
+    quiet_run(run)
+    changed = {name for name, weight in run.model.named_parameters() if not torch.equal(weight, before[name])}
+    assert changed == {name for name in before if name.startswith("blocks.1.")}
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 4, 8])
