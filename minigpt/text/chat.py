@@ -16,7 +16,7 @@ from typing import Any
 
 from minigpt.config import InputError
 from minigpt.text.batch import Batch, pad_rows
-from minigpt.text.sources import BYTE_ORDER_MARK, json_of
+from minigpt.text.sources import json_of, read_lines
 from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer
 
 ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
@@ -35,6 +35,16 @@ class Message:
 
     role: str
     content: str
+
+
+@dataclass(frozen=True)
+class KnownChat:
+    """A conversation that ends with a right answer, and all answers that would be right in its place."""
+
+    kind: str
+    """What is asked, in one word; "" where nobody has said it."""
+    messages: tuple[Message, ...]
+    answers: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -140,8 +150,9 @@ def pack_chats(tokenizer: Tokenizer, chats: Sequence[EncodedChat]) -> Batch:
 
 @dataclass(frozen=True)
 class ChatFile:
-    """What `read_chats` found: the conversations, and one message for each line that was left out."""
+    """What `read_chats` found: the conversations, as messages and encoded, and a word on each line left out."""
 
+    messages: list[tuple[Message, ...]]
     chats: list[EncodedChat]
     left_out: list[str]
 
@@ -160,28 +171,15 @@ def read_chats(path: Path, tokenizer: Tokenizer, context_length: int, *, skip_ba
             JSON, no conversation (`check_messages`), or does not fit into the context.
     """
     special_id(tokenizer, END_OF_TURN)  # what is wrong with the tokenizer is wrong with no line
-    try:
-        lines = Path(path).read_bytes().removeprefix(BYTE_ORDER_MARK).split(b"\n")
-    except OSError as error:
-        raise InputError(
-            f"{str(path)!r} cannot be read ({error.strerror}); give the path of a file of JSON lines"
-        ) from None
-    found = ChatFile([], [])
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            chat = encode_chat(tokenizer, _messages(line))
-            if (length := len(chat.ids) - 1) > context_length:  # the last id is a target only
-                raise InputError(
-                    f"this conversation needs {length} tokens of context and the model has {context_length}: shorten it"
-                )
-            found.chats.append(chat)
-        except InputError as error:
-            problem = f"{str(path)!r}, line {number}: {str(error).rstrip('.')}"
-            if not skip_bad:
-                raise InputError(f"{problem}. Mend it, or leave out what cannot be used (skip_bad)") from None
-            found.left_out.append(problem)
+
+    def use(line: bytes) -> tuple[tuple[Message, ...], EncodedChat]:
+        messages = _messages(line)
+        chat = encode_chat(tokenizer, messages)
+        check_length(chat, context_length)
+        return messages, chat
+
+    used, left_out = read_lines(path, use, skip_bad=skip_bad)
+    found = ChatFile([messages for messages, _ in used], [chat for _, chat in used], left_out)
     if not found.chats:
         why = f"{len(left)} lines were left out; {left[0]}. " if (left := found.left_out) else ""
         raise InputError(
@@ -191,7 +189,17 @@ def read_chats(path: Path, tokenizer: Tokenizer, context_length: int, *, skip_ba
     return found
 
 
-def _messages(line: bytes) -> list[Message]:
+def check_length(row: EncodedChat, context_length: int) -> None:
+    """Refuse a row that a model with this context cannot read whole: cut, its answer would be lost.
+
+    Raises:
+        InputError: with both lengths.
+    """
+    if (length := len(row.ids) - 1) > context_length:  # the last id is a target only
+        raise InputError(f"this line needs {length} tokens of context and the model has {context_length}: shorten it")
+
+
+def _messages(line: bytes) -> tuple[Message, ...]:
     """The messages of one line of JSON."""
     found = json_of(line)
     messages: Any = found.get("messages") if isinstance(found, dict) else None
@@ -204,4 +212,4 @@ def _messages(line: bytes) -> list[Message]:
         for key, value in message.items():
             if not isinstance(value, str):
                 raise InputError(f'the "{key}" of message {number} is no string')
-    return [Message(**message) for message in messages]
+    return tuple(Message(**message) for message in messages)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from minigpt.config import InputError
 from minigpt.text.tokenizer import END_OF_TEXT
@@ -175,6 +175,46 @@ def json_of(line: bytes) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"this line is not JSON ({error})") from None
+
+
+Found = TypeVar("Found")
+
+
+def read_lines(path: Path, use: Callable[[bytes], Found], *, skip_bad: bool = False) -> tuple[list[Found], list[str]]:
+    """What `use` makes of each line of a file that is not empty.
+
+    Args:
+        path: the file, in UTF-8, with or without a byte-order mark.
+        use: raises InputError for a line that it cannot use.
+        skip_bad: leave such lines out; else the first is refused.
+
+    Returns:
+        what was made, and for each line that was left out one message, with its number.
+
+    Raises:
+        InputError: when the file cannot be read, and for a bad line, with its number.
+    """
+    try:
+        lines = path.read_bytes().removeprefix(BYTE_ORDER_MARK).split(b"\n")
+    except OSError as error:
+        raise InputError(
+            f"{str(path)!r} cannot be read ({error.strerror}); give the path of a file of JSON lines"
+        ) from None
+    found: list[Found] = []
+    left_out: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append(use(line))
+        except InputError as error:
+            problem = f"{str(path)!r}, line {number}: {str(error).rstrip('.')}"
+            if not skip_bad:
+                raise InputError(
+                    f"{problem}. Mend it, or leave every such line out with --skip-bad, which counts them"
+                ) from None
+            left_out.append(problem)
+    return found, left_out
 
 
 def _document(line: bytes) -> str:

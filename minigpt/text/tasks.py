@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from minigpt.config import InputError, nearest
-from minigpt.text.chat import Message
+from minigpt.text.chat import KnownChat, Message
 from minigpt.text.chinese import translations
 from minigpt.text.stories import SPLITS, Row, Sentence, Slot, Story, fill, read_sentence, split_of, world
 
@@ -38,15 +38,12 @@ Choose = Callable[[int], int]
 
 
 @dataclass(frozen=True)
-class Example:
-    """A conversation that ends with a right answer, and all answers that would be right in its place."""
+class Example(KnownChat):
+    """An example of a task. Its kind is what is asked (questions, dialogue), the plot (summaries), its step
+    (translation), or the mood: labels, too."""
 
     task: str
-    kind: str
-    """What is asked (questions, dialogue), the plot (summaries), its step (translation), or the mood: labels, too."""
     story: Story
-    messages: tuple[Message, ...]
-    answers: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def example_at(task: str, split: str, index: int, seed: int = 0) -> Example:
     return make[task](choose, split)
 
 
-def score(example: Example, answer: str) -> bool:
+def score(example: KnownChat, answer: str) -> bool:
     """Whether an answer is right: one of the known wordings, letter for letter."""
     return answer in example.answers
 
@@ -176,7 +173,7 @@ def _question(choose: Choose, split: str) -> Example:
     question = _pick(choose, [q for q in questions() if q.kind == kind and story.plot in q.plots])
     asked = _asked(choose, story.text, question.ask, rows)
     answer, answers = _answered(choose, question.answers, rows)
-    return Example("questions", kind, story, (asked, answer), answers)
+    return Example(kind, (asked, answer), answers, "questions", story)
 
 
 def _dialogue(choose: Choose, split: str) -> Example:
@@ -200,7 +197,7 @@ def _dialogue(choose: Choose, split: str) -> Example:
         messages += [asked, answer]
         kind, topic = question.kind, question.then
         left = [q for q in left if q.kind != kind]
-    return Example("dialogue", kind, story, tuple(messages), answers)
+    return Example(kind, tuple(messages), answers, "dialogue", story)
 
 
 def _is_clear(topic: str, rows: dict[str, Row]) -> bool:
@@ -213,7 +210,7 @@ def _summary(choose: Choose, split: str) -> Example:
     story, rows = _draw_story(choose, split, list(world().plots))
     asked = _asked(choose, story.text, _sentences(source["ask"]), rows)
     answer, answers = _answered(choose, _sentences(source["answers"][story.plot]), rows)
-    return Example("summaries", story.plot, story, (asked, answer), answers)
+    return Example(story.plot, (asked, answer), answers, "summaries", story)
 
 
 def _mood(choose: Choose, split: str) -> Example:
@@ -231,7 +228,7 @@ def _mood(choose: Choose, split: str) -> Example:
     asked = _asked(choose, _pick(choose, texts), _sentences(source["ask"]), rows)
     wordings = _source()["not_told"] if mood == NOT_TOLD else source["answers"][mood]
     answer, answers = _answered(choose, _sentences(wordings), rows)
-    return Example("mood", mood, story, (asked, answer), answers)
+    return Example(mood, (asked, answer), answers, "mood", story)
 
 
 def _translation(choose: Choose, split: str) -> Example:
@@ -247,4 +244,4 @@ def _translation(choose: Choose, split: str) -> Example:
     asked = _asked(choose, steps[step], _sentences(_source()["translation"]["ask"]), rows)
     right = translations(story)[step]
     answer = Message("assistant", _pick(choose, right))
-    return Example("translation", names[step], story, (asked, answer), frozenset(right))
+    return Example(names[step], (asked, answer), frozenset(right), "translation", story)
