@@ -11,11 +11,8 @@ from minigpt.training.muon import Muon
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices with weight decay, biases and LayerNorm gains without, as in GPT-3 (Brown et al. 2020, appendix B).
-
-    Parameters that need no gradient are in neither: they stay as they are.
-    """
-    parameters = [p for p in model.parameters() if p.requires_grad]  # a tied matrix is listed once
+    """Matrices with weight decay, biases and LayerNorm gains without, as in GPT-3 (Brown et al. 2020, appendix B)."""
+    parameters = list(model.parameters())  # a tied matrix is listed once
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
@@ -29,16 +26,17 @@ def make_optimizers(
 
     AdamW: Kingma and Ba 2015 with decoupled weight decay (Loshchilov and Hutter 2019). Muon (Jordan et al. 2024)
     replaces each update of a matrix by the nearest matrix with all singular values near 1; it is meant for the
-    matrices inside the blocks, while embeddings, biases and LayerNorms stay with AdamW.
+    matrices inside the blocks, while embeddings, biases and LayerNorms stay with AdamW. A parameter that needs no
+    gradient has no optimiser: it stays as it is.
     """
     groups = parameter_groups(model, config.weight_decay)
     muon: list[nn.Parameter] = []
     if config.optimizer == "muon":
         matrices = [(name, p) for name, p in model.named_parameters() if p.ndim == 2 and p.requires_grad]
         muon = [p for name, p in matrices if name.startswith("blocks.")]
-        inside = {id(p) for p in muon}
-        for group in groups:
-            group["params"] = [p for p in group["params"] if id(p) not in inside]  # type: ignore[attr-defined]
+    other = {id(p) for p in model.parameters() if p.requires_grad} - {id(p) for p in muon}
+    for group in groups:
+        group["params"] = [p for p in group["params"] if id(p) in other]  # type: ignore[attr-defined]
     optimizers: dict[str, torch.optim.Optimizer] = {
         # fused: one kernel for all parameters, three to six times faster than a loop over them
         "adamw": torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
