@@ -141,6 +141,8 @@ class GPTConfig:
 
 Optimizer = Literal["adamw", "muon"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+LoRAMatrix = Literal["qkv", "output", "up", "gate", "down", "head"]
+"""A kind of matrix that can have a low-rank adapter: attention's two, the feed-forward network's, the output head."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,12 @@ class TrainConfig:
     """AdamW: how slowly the mean of the squared gradients moves."""
     grad_clip: float = 1.0
     """Longest gradient, as its norm over all parameters; longer ones are scaled down. 0 switches this off."""
+    lora_rank: int = 0
+    """Train low-rank adapters of this rank, and leave the model itself as it is (Hu et al. 2021); 0: no adapters."""
+    lora_alpha: float = 16.0
+    """An adapter's output is scaled by lora_alpha / lora_rank."""
+    lora_on: tuple[LoRAMatrix, ...] = ()
+    """Kinds of matrices that get an adapter: qkv, output, up, gate (swiglu), down, head. None: all but the head."""
     log_every: int = 10
     """Steps between two updates of the progress bar; metrics.jsonl holds every step."""
     eval_every: int = 0
@@ -202,7 +210,8 @@ class TrainConfig:
         problems = [
             f"{name} is {getattr(self, name)}; it must be at least {least}"
             for name, least in (("max_steps", 1), ("batch_size", 1), ("accumulate", 1), ("warmup_steps", 0),
-                                ("log_every", 1), ("eval_every", 0), ("save_every", 0), ("seed", 0), ("threads", 0))
+                                ("log_every", 1), ("eval_every", 0), ("save_every", 0), ("seed", 0), ("threads", 0),
+                                ("lora_rank", 0))
             if getattr(self, name) < least
         ]  # fmt: skip
         for name, limit in (("seed", 2**63), ("threads", 1025)):  # what torch's generator and any machine can take
@@ -221,6 +230,13 @@ class TrainConfig:
                 problems.append(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         if not 0 <= self.min_learning_rate <= 1:
             problems.append(f"min_learning_rate is {self.min_learning_rate}; it is a fraction between 0 and 1")
+        object.__setattr__(self, "lora_on", tuple(self.lora_on))  # JSON knows lists only
+        if unknown := [matrix for matrix in self.lora_on if matrix not in get_args(LoRAMatrix)]:
+            problems.append(f"lora_on names {unknown[0]!r}; choose from {', '.join(get_args(LoRAMatrix))}")
+        if self.lora_on and not self.lora_rank:
+            problems.append(f"lora_on is {', '.join(map(str, self.lora_on))} and lora_rank 0: adapters need a rank")
+        if not 0 < self.lora_alpha < math.inf:
+            problems.append(f"lora_alpha is {self.lora_alpha}; it must be above 0 and finite")
         for name in ("weight_decay", "grad_clip", "max_minutes"):
             if not getattr(self, name) >= 0:
                 problems.append(f"{name} is {getattr(self, name)}; it must not be negative")

@@ -93,10 +93,15 @@ def check_alike(model: GPT, sharded: bool) -> None:
         )
 
 
+def _adapters(config: TrainConfig) -> dict[str, Any]:
+    names = ("lora_rank", "lora_alpha", "lora_on") if config.lora_rank else ("lora_rank",)
+    return {name: getattr(config, name) for name in names}
+
+
 def check_same_run(
     out: Path, saved: Checkpoint, data: Data, model: GPTConfig | None, config: TrainConfig | None
 ) -> None:
-    """Refuse to go on from a checkpoint with another model, data set, tokenizer or optimiser.
+    """Refuse to go on from a checkpoint with another model, data set, tokenizer, optimiser or set of adapters.
 
     Raises:
         InputError: naming what has changed.
@@ -119,6 +124,7 @@ def check_same_run(
             {"optimizer": run["train"]["optimizer"]},
             {"optimizer": asked.optimizer},
         ),
+        ("set of adapters", _adapters(TrainConfig(**run["train"])), _adapters(asked)),
     ):
         changed = [f"{k} was {was.get(k)}, now {now.get(k)}" for k in was | now if was.get(k) != now.get(k)]
         if changed:

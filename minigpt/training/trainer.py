@@ -23,6 +23,7 @@ from minigpt import runtime
 from minigpt.config import IGNORE, GPTConfig, InputError, TrainConfig, fit_vocabulary, to_json
 from minigpt.evaluation.loss import mean_loss
 from minigpt.model.gpt import GPT, flops_per_token, next_token_loss
+from minigpt.model.lora import merged, summary, with_adapters
 from minigpt.runtime import rank, world_size
 from minigpt.text.data import Data
 from minigpt.training import metrics
@@ -73,6 +74,7 @@ class Trainer:
         start: GPT | None = None,
     ) -> None:
         model_config = fit_vocabulary(model_config, data.tokenizer.vocab_size)
+        start = None if start is None else merged(start)
         if start is not None and start.config != model_config:
             asked, given = to_json(model_config), to_json(start.config)
             other = [f"{name} {given[name]}, not {asked[name]}" for name in asked if asked[name] != given[name]]
@@ -82,8 +84,6 @@ class Trainer:
                 f"batch_size {config.batch_size} cannot be cut into {parts} equal parts ({world_size()} processes, "
                 f"accumulate {config.accumulate}): choose a multiple of {parts}"
             )
-        if out is not None:
-            take_folder(out)
         self.config = config
         self.data = data
         self.device = torch.device(device)
@@ -102,6 +102,10 @@ class Trainer:
         self.model = GPT(model_config).to(self.device)
         if start is not None:
             load_model_state(self.model, start.state_dict())
+        if config.lora_rank:
+            self.model = with_adapters(self.model, config.lora_rank, config.lora_alpha, config.lora_on, config.seed)
+        if out is not None:  # only now: what was refused above leaves no folder
+            take_folder(out)
         self.stepper = Stepper(self.model, config, self.device, self.precision)
         self.threads = config.threads or self._fastest_threads()
         torch.set_num_threads(self.threads)
@@ -141,7 +145,7 @@ class Trainer:
             as_before["precision"] = run["precision"]
         trainer = cls(saved.model_config, replace(config, **as_before), data, device)
         trainer.out, trainer.config = out, config
-        load_model_state(trainer.model, checkpoints.build_model(saved).state_dict())
+        load_model_state(trainer.model, checkpoints.build_model(saved, merge=False).state_dict())
         load_optimizer_state(trainer.stepper.optimizers, saved.training)
         trainer.stepper.muon_precision = run.get("muon", "bfloat16")  # it was the only one before it was written down
         trainer.step = saved.step
@@ -168,10 +172,11 @@ class Trainer:
             f"{' with TF32' * config.tf32}; {self.threads} thread{'s' * (self.threads > 1)} ({threads}); "
             f"{compiled}; {'in shards; ' * self.stepper.sharded}fused AdamW"
             f"{' and Muon' * ('muon' in self.stepper.optimizers)}; fused attention"
+            + (f"; {summary(self.model)}" if config.lora_rank else "")
         )
 
     def train_step(self) -> StepResult:
-        """One step: the global batch's gradient, clipped, and one update of every parameter.
+        """One step: the global batch's gradient, clipped, and one update of every parameter that is trained.
 
         Raises:
             InputError: when the GPU's memory does not suffice, or training diverges.
@@ -185,6 +190,8 @@ class Trainer:
         self.seconds += seconds
         peak = runtime.peak_flops(self.device, self.precision)
         flops = flops_per_token(self.model.config, batch.inputs.size(1)) * batch.n_targets  # padding is no work done
+        # A frozen weight has no gradient to compute, and flops_per_token counts one for each.
+        counted = all(parameter.requires_grad for parameter in self.model.parameters())
         return StepResult(
             step=self.step,
             loss=update.loss,
@@ -192,7 +199,7 @@ class Trainer:
             learning_rate=update.learning_rate,
             tokens_per_second=batch.n_targets / seconds,
             seconds=self.seconds,
-            mfu=flops / seconds / (peak * world_size()) if peak else None,
+            mfu=flops / seconds / (peak * world_size()) if peak and counted else None,
             memory=runtime.peak_memory(self.device),
             updated=update.done,
         )

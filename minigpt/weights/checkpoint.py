@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from minigpt.config import GPTConfig, InputError, fit_vocabulary, model_config_from_json, to_json
 from minigpt.model.gpt import GPT, empty_model
+from minigpt.model.lora import merged, with_adapters
 from minigpt.text.tokenizer import Tokenizer, load_tokenizer
 
 FORMAT = 1
@@ -107,7 +109,7 @@ def save(
 
     Args:
         folder: where.
-        model: whose weights.
+        model: whose weights; without `state`, adapters are merged into them.
         tokenizer: which belongs to it.
         step: how many steps it was trained.
         run: how, to resume it.
@@ -121,9 +123,12 @@ def save(
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in (state or model.state_dict()).items()}
-        if model.config.tie_embeddings:
-            del state["output_head.weight"]  # the same tensor as the token embedding's
+        if state is None:
+            model = merged(model)
+            state = model.state_dict()
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        for name in _tied(model.config, state):
+            del state[name]  # the same tensor as the token embedding's
         save_file(state, unfinished / "model.safetensors")
         if training:
             save_file(
@@ -286,31 +291,54 @@ def find(name: str) -> tuple[Checkpoint, list[str]]:
     return load(folder), []
 
 
-def build_model(checkpoint: Checkpoint) -> GPT:
+def _tied(config: GPTConfig, state: Collection[str]) -> list[str]:
+    """Of these names, that of the output head's matrix where it is the token embedding's; under an adapter or not."""
+    names = ("output_head.weight", "output_head.base.weight")
+    return [name for name in names if name in state and config.tie_embeddings]
+
+
+def _with_adapters_of_run(model: GPT, checkpoint: Checkpoint) -> GPT:
+    """The model as the run of a checkpoint trains it: with adapters, where its config says so."""
+    train = checkpoint.run.get("train", {})
+    if not train.get("lora_rank"):
+        return model
+    return with_adapters(model, train["lora_rank"], train["lora_alpha"], train["lora_on"])
+
+
+def build_model(checkpoint: Checkpoint, *, merge: bool = True) -> GPT:
     """The model of a checkpoint, in evaluation mode, on the CPU.
+
+    Args:
+        checkpoint: what `load` read.
+        merge: whether a model that is trained with adapters becomes a plain one, to use; to go on training it must not.
 
     Raises:
         InputError: when the tensors are not those of the model, naming the first that does not fit.
     """
-    model = empty_model(checkpoint.model_config)
-    state = dict(checkpoint.model_state)
-    if checkpoint.model_config.tie_embeddings and "token_embedding.weight" in state:
-        state["output_head.weight"] = state["token_embedding.weight"]
-    for name, tensor in model.state_dict().items():
+    try:
+        model = _with_adapters_of_run(empty_model(checkpoint.model_config), checkpoint)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"checkpoint {str(checkpoint.folder)!r}: config.json is damaged ({error})") from None
+    expected, state = model.state_dict(), dict(checkpoint.model_state)
+    for name in _tied(checkpoint.model_config, expected):
+        if "token_embedding.weight" in state:
+            state[name] = state["token_embedding.weight"]
+    for name, tensor in expected.items():
         if name not in state or state[name].shape != tensor.shape:
             found = tuple(state[name].shape) if name in state else "missing"
             raise InputError(
                 f"{str(checkpoint.folder)!r}: tensor {name} is {found}, the config needs {tuple(tensor.shape)}"
             )
-    if unknown := sorted(state.keys() - model.state_dict().keys()):
+    if unknown := sorted(state.keys() - expected.keys()):
         raise InputError(f"{str(checkpoint.folder)!r}: tensor {unknown[0]} is not of this model")
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in state.values()}
     if len(dtypes) > 1 or not all(tensor.is_floating_point() for tensor in state.values()):
         raise InputError(f"{str(checkpoint.folder)!r}: its tensors are {', '.join(sorted(dtypes))}, not all float32")
     model.load_state_dict(state, assign=True)
-    if checkpoint.model_config.tie_embeddings:
-        model.output_head.weight = model.token_embedding.weight
-    return model.eval()
+    for name in _tied(checkpoint.model_config, expected):
+        head = model.get_submodule(name.removesuffix(".weight"))
+        head.weight = model.token_embedding.weight
+    return (merged(model) if merge else model).eval()
 
 
 def load_model(name: str = "storyteller") -> tuple[GPT, Tokenizer]:

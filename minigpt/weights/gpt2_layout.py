@@ -15,6 +15,7 @@ from torch import Tensor
 
 from minigpt.config import GPTConfig, InputError
 from minigpt.model.gpt import GPT, empty_model
+from minigpt.model.lora import merged
 from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer
 
 # Our names, and GPT-2's: of the config's fields, and of the parts of a block.
@@ -154,6 +155,7 @@ def is_transposed(name: str) -> bool:
 
 def to_gpt2(model: GPT) -> dict[str, Tensor]:
     """The tensors of a model under GPT-2's names and in its shapes, on the CPU; zeros where the model has no bias."""
+    model = merged(model)
     state = model.state_dict()
     tensors = {}
     for ours, theirs in gpt2_names(model.config).items():

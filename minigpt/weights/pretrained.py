@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from minigpt.config import GPTConfig, InputError, fit_vocabulary, nearest
 from minigpt.model.gpt import GPT, empty_model
+from minigpt.model.lora import merged
 from minigpt.text.data import cache_folder
 from minigpt.text.tokenizer import BPETokenizer, Tokenizer, gpt2_tokenizer
 from minigpt.weights import gpt2_layout
@@ -262,7 +263,7 @@ def export_gpt2(model: GPT, tokenizer: Tokenizer, out: str | Path) -> None:
     out: transformers has nothing like it.
 
     Args:
-        model: on any device; its numbers are written as they are.
+        model: on any device; its numbers are written as they are, adapters merged.
         tokenizer: the model's.
         out: a folder that is not there yet, or empty. It appears when it is complete.
 
@@ -270,7 +271,7 @@ def export_gpt2(model: GPT, tokenizer: Tokenizer, out: str | Path) -> None:
         InputError: if there is something at `out`, if it cannot be written, or as `to_gpt2_config`
             and `to_gpt2_tokenizer`.
     """
-    out = Path(out).resolve()
+    out, model = Path(out).resolve(), merged(model)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"{str(out)!r} is there already: name a folder that is new, or empty")
     files = {"config.json": json.dumps(gpt2_layout.to_gpt2_config(model.config, tokenizer.end_of_text), indent=1)}
