@@ -1,5 +1,6 @@
 """One step of training: what is compiled, what is freed, how often the processor waits."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from minigpt.config import GPTConfig, TrainConfig
+from minigpt.config import IGNORE, GPTConfig, TrainConfig
 from minigpt.model.gpt import GPT
 from minigpt.training.step import Batch, ModelWithLoss, Stepper
 
@@ -18,6 +19,35 @@ CPU = torch.device("cpu")
 def batch(rows: int, width: int) -> Batch:
     ids = torch.randint(SHAPE.vocab_size, (rows, width + 1), generator=torch.Generator().manual_seed(width))
     return Batch(ids[:, :-1], ids[:, 1:], rows * width)
+
+
+def loss_and_gradients(network: ModelWithLoss, one: Batch) -> tuple[Tensor, list[Tensor]]:
+    loss = network(one.inputs, one.targets, torch.tensor(float(one.n_targets)))
+    return loss, list(torch.autograd.grad(loss, list(network.parameters())))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("tied", [True, False])
+def test_logits_only_where_a_target_counts_give_the_same_loss_and_gradients(share: float, tied: bool) -> None:
+    torch.manual_seed(0)
+    network = ModelWithLoss(GPT(replace(SHAPE, tie_embeddings=tied)).double(), CPU, "float32")
+    one = batch(4, 30)
+    one = replace(one, targets=one.targets.masked_fill(torch.rand(4, 30) >= share, IGNORE))
+    loss, gradients = loss_and_gradients(network, one)
+    seen: list[torch.Size] = []
+    network.model.output_head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    network.counted_only = True
+    fewer, alike = loss_and_gradients(network, one)
+    torch.testing.assert_close(fewer, loss, rtol=1e-12, atol=0)
+    for ours, theirs in zip(alike, gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
+    assert seen == [(int((one.targets != IGNORE).sum()), 50)]
+
+
+def test_a_run_on_a_cpu_computes_only_those_and_a_compiled_one_all() -> None:
+    for compile in (False, True):
+        stepper = Stepper(GPT(SHAPE), TrainConfig(compile=compile, batch_size=4), CPU, "float32")
+        assert stepper.network.counted_only == (not compile or stepper.compiler_problem is not None)
 
 
 TRACED = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # by torch itself
@@ -76,6 +106,7 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_step_waits_once(optimizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     stepper = Stepper(GPT(SHAPE), TrainConfig(optimizer=optimizer, accumulate=2, batch_size=4), CPU, "float32")
+    stepper.network.counted_only = False  # type: ignore[assignment]  # as on a GPU
     lists: list[Tensor] = []
     to_list = Tensor.tolist
 
