@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+import torch
+
+from minigpt.runtime import has_bfloat16_units
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -35,8 +38,15 @@ SETTINGS: dict[str, dict[str, str]] = {
     "threads-1": {"PORTABLE_THREADS": "1", "OMP_NUM_THREADS": "1"},
     "threads-2": {"PORTABLE_THREADS": "2", "OMP_NUM_THREADS": "2"},
 }
+PLAIN = "threads-1"  # and nothing else: what `make test` runs
 QUICK = "noise-1"
 LONG = ("10",)  # it trains for minutes: `--quick` leaves it out. The others need 30 to 80 s of CPU each, with noise.
+
+
+def idle() -> list[str]:
+    """The settings that change nothing on this processor, because it is what they imitate."""
+    found = ["avx2"] if torch.backends.cpu.get_cpu_capability() == "AVX2" else []
+    return found if has_bfloat16_units(torch.device("cpu")) else [*found, "no-bfloat16"]
 
 
 @dataclass
@@ -106,7 +116,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lessons", nargs="*", help="how a lesson's name begins, such as 04; without one, all")
-    parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="without it, all")
+    parser.add_argument(
+        "--setting", nargs="+", choices=SETTINGS, help="without it, all but those that change nothing on this processor"
+    )
     parser.add_argument("--seed", type=int, help="only noise, with this seed")
     parser.add_argument("--quick", action="store_true", help=f"only {QUICK}, and without the long lessons")
     parser.add_argument("--processes", type=int, default=1, help="how many lessons run at once")
@@ -117,7 +129,8 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"no lesson begins with {unknown[0]!r}; there are {', '.join(lessons)}")
     lessons = [lesson for lesson in lessons if not options.lessons or lesson.startswith(tuple(options.lessons))]
-    settings = {name: SETTINGS[name] for name in options.setting}
+    skipped = [] if options.setting else idle()
+    settings = {name: SETTINGS[name] for name in options.setting or SETTINGS if name not in skipped}
     if options.quick:
         lessons = [lesson for lesson in lessons if not lesson.startswith(LONG)]
         settings = {QUICK: SETTINGS[QUICK]}
@@ -137,6 +150,8 @@ def main(arguments: list[str] | None = None) -> int:
                 flush=True,
             )
     print(f"\n{table(verdicts)}")
+    if PLAIN in settings and skipped:
+        print(f"{' and '.join(skipped)} change nothing on this processor: {PLAIN} stands for them")
     return 1 if any(verdict.red for verdict in verdicts) else 0
 
 

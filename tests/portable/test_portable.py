@@ -199,3 +199,23 @@ def test_a_name_that_no_lesson_has_is_refused(lessons: Path, capsys: pytest.Capt
     with pytest.raises(SystemExit, match="2"):
         portable.main(["07"])
     assert "no lesson begins with '07'; there are 01_honest, 02_proud" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512", "DEFAULT"])
+@pytest.mark.parametrize("units", [True, False])
+def test_settings_that_change_nothing_here_are_left_out(
+    capability: str, units: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(portable, "has_bfloat16_units", lambda device: units)
+    monkeypatch.setattr(portable, "run", lambda lesson, name, settings: portable.Verdict(lesson, name, [], 0.0))
+    assert portable.main(["04"]) == 0
+    printed = capsys.readouterr().out
+    run = {name for name in portable.SETTINGS if f", {name}: ok" in printed}
+    expected = set(portable.SETTINGS)
+    if capability == "AVX2":
+        expected.remove("avx2")
+    if not units:
+        expected.remove("no-bfloat16")
+    assert run == expected and ("change nothing" in printed) == (expected != set(portable.SETTINGS))
+    assert portable.main(["04", "--setting", "avx2"]) == 0 and ", avx2: ok" in capsys.readouterr().out
