@@ -172,13 +172,16 @@ class BPETokenizer:
         """Learn merges from one text or many until there are `vocab_size` ids, bytes and special tokens included.
 
         A small text may run out of pairs. Then training stops early, and the tokenizer's `vocab_size` is smaller. No
-        merge reaches over the end of a word, a special token or a text. Raises InputError for too small a `vocab_size`.
+        merge reaches over the end of a word, a special token or a text. Raises InputError for a `vocab_size` that is too
+        small, or above 1,048,576 (`learn_merges` needs a character for each id).
         """
         smallest = 256 + len(number_special_tokens(special_tokens, 256))
         if vocab_size < smallest:
             raise InputError(
                 f"vocab_size is {vocab_size}, but bytes and special tokens alone need {smallest}: raise it."
             )
+        if vocab_size > 2**20:
+            raise InputError(f"vocab_size is {vocab_size}; it must be at most {2**20:,}")
         word_counts: Counter[str] = Counter()
         for part in training_parts(texts, special_tokens):
             word_counts.update(pre_tokenize(part))

@@ -514,20 +514,36 @@ print(f"and {len(changed)} of {len(old_counts)} counts")
 #    (−count, pair), so the smallest entry is the most frequent pair, and among ties the smallest ids. An entry may be out of date, but
 #    only too high: when it comes to the front with a wrong count, it goes back with the right one.
 #
-# This is the package's function, the longest in this lesson. Read it with the three notes beside it.
+# A trick saves work in each word, too. Write a word as a string *with one character for each id*. `split` then cuts it at every
+# occurrence of a pair, from left to right, and `join` puts the new id into the gaps. The last character of the part before a gap and
+# the first of the part after it are *x* and *y*.
+
+# %%
+word = magic.encode().decode("latin-1")  # each byte as the character of its number
+parts = word.split("ab")
+print(parts, "->", chr(256).join(parts))
+assert [ord(character) for character in chr(256).join(parts)] == merge(
+    list(magic.encode()), (ord("a"), ord("b")), 256
+)
+
+# %% [markdown]
+# This is the package's function, the longest in this lesson. Read it with the notes beside it.
 
 
 # %% tags=["package:minigpt.text.bpe.learn_merges"]
 def learn_merges(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
     """Learn BPE: `n_merges` times, or until no pair is left."""
-    words = [list(word.encode()) for word in word_counts]
+    # A character for each id: at first each byte as the character of its number.
+    words = [word.encode().decode("latin-1") for word in word_counts]
     counts = list(word_counts.values())
-    pair_counts = count_pairs(words, counts)
     # It may name a word twice, or one that has lost the pair since.
-    words_with: dict[Pair, list[int]] = defaultdict(list)
+    words_with: dict[str, list[int]] = defaultdict(list)
     for w, word in enumerate(words):
-        for pair in pairwise(word):
-            words_with[pair].append(w)
+        for left, right in pairwise(word):
+            words_with[left + right].append(w)
+    pair_counts = {
+        pair: sum(counts[w] for w in found) for pair, found in words_with.items()
+    }
 
     heap = [(-count, pair) for pair, count in pair_counts.items()]
     heapq.heapify(heap)
@@ -546,31 +562,40 @@ def learn_merges(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
         if not heap or heap[0][0] == 0:
             break
         left, right = pair = heapq.heappop(heap)[1]
-        merges.append(pair)
-        words_with_new: dict[Pair, list[int]] = defaultdict(list)
+        new = chr(new_id)
+        merges.append((ord(left), ord(right)))
+        # In which words the new id gets which neighbour: "" is a word's end, or the
+        # new id once more.
+        befores: dict[str, list[int]] = defaultdict(list)
+        afters: dict[str, list[int]] = defaultdict(list)
+        twins: list[int] = []
         for w in set(words_with.pop(pair)):
-            word, count = words[w], counts[w]
-            i = 0
-            # As in merge(), but in place, and it counts each pair that comes or goes.
-            while i < len(word) - 1:
-                if word[i] == left and word[i + 1] == right:
-                    if i > 0:
-                        before = word[i - 1]
-                        pair_counts[before, left] -= count
-                        pair_counts[before, new_id] += count
-                        words_with_new[before, new_id].append(w)
-                    if i + 2 < len(word):
-                        after = word[i + 2]
-                        pair_counts[right, after] -= count
-                        pair_counts[new_id, after] += count
-                        words_with_new[new_id, after].append(w)
-                    word[i : i + 2] = [new_id]
-                i += 1
+            parts = words[w].split(pair)
+            words[w] = new.join(parts)
+            for part in parts[:-1]:
+                befores[part[-1:]].append(w)
+            for part in parts[1:]:
+                afters[part[:1]].append(w)
+            twins += [w] * parts[1:-1].count("")
+        changes = [
+            (before + left, before + new, found)
+            for before, found in befores.items()
+            if before
+        ]
+        changes += [
+            (right + after, new + after, found)
+            for after, found in afters.items()
+            if after
+        ]
+        changes += [(right + left, new + new, twins)] if twins else []
+        for old_pair, new_pair, found in changes:
+            count = sum(counts[w] for w in found)
+            pair_counts[old_pair] -= count
+            pair_counts[new_pair] = count
+            words_with[new_pair] = found
+            # It can only become rarer, so one push is enough.
+            heapq.heappush(heap, (-count, new_pair))
         pair_counts[pair] = 0
-        words_with |= words_with_new
-        # From now on it can only become rarer, so one push is enough.
-        for new_pair in words_with_new:
-            heapq.heappush(heap, (-pair_counts[new_pair], new_pair))
     return merges
 
 

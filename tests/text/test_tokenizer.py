@@ -296,6 +296,11 @@ def test_vocabulary_too_small(vocab_size: int, n_special: int):
         BPETokenizer.train("text", vocab_size, [f"<{i}>" for i in range(n_special)])
 
 
+def test_vocabulary_of_more_ids_than_there_are_characters():
+    with pytest.raises(InputError, match="vocab_size is 1048577; it must be at most 1,048,576"):
+        BPETokenizer.train("text", 2**20 + 1)
+
+
 @pytest.mark.parametrize(
     ("merges", "complaint"),
     [
