@@ -83,8 +83,8 @@ def learn_merges(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
             heapq.heapreplace(heap, (-pair_counts[heap[0][1]], heap[0][1]))
         if not heap or heap[0][0] == 0:
             break
-        left, right = pair = heapq.heappop(heap)[1]
-        new = chr(new_id)
+        pair = heapq.heappop(heap)[1]
+        left, right, new = pair[0], pair[1], chr(new_id)
         merges.append((ord(left), ord(right)))
         # In which words the new id gets which neighbour; "" is a word's end, or the new id once more.
         befores: dict[str, list[int]] = defaultdict(list)

@@ -172,8 +172,8 @@ class BPETokenizer:
         """Learn merges from one text or many until there are `vocab_size` ids, bytes and special tokens included.
 
         A small text may run out of pairs. Then training stops early, and the tokenizer's `vocab_size` is smaller. No
-        merge reaches over the end of a word, a special token or a text. Raises InputError for a `vocab_size` that is too
-        small, or above 1,048,576 (`learn_merges` needs a character for each id).
+        merge reaches over the end of a word, a special token or a text. Raises InputError for a `vocab_size` that
+        is too small, or above 1,048,576 (`learn_merges` needs a character for each id).
         """
         smallest = 256 + len(number_special_tokens(special_tokens, 256))
         if vocab_size < smallest:
