@@ -68,6 +68,8 @@ class GPTConfig:
     """gelu, as in GPT-2; swiglu: one more matrix, whose output is a gate for that of the first (Shazeer 2020)."""
     pad_vocab: int = 1
     """Round the embedding up to a multiple of this (64: faster on a GPU); what is to spare is never drawn."""
+    n_labels: int = 0
+    """Of a classifier, how many labels its output head tells apart, in place of tokens; 0: a language model."""
 
     def __post_init__(self) -> None:
         sizes = {
@@ -77,7 +79,8 @@ class GPTConfig:
         problems = [f"{name} is {size}; it must be at least 1" for name, size in sizes.items() if size < 1]
         if self.n_layers > MOST_LAYERS:
             problems.append(f"n_layers is {self.n_layers}; it must be at most {MOST_LAYERS}")
-        for name, size in (sizes | {"d_ff": self.d_ff, "n_kv_heads": self.n_kv_heads}).items():
+        others = {name: getattr(self, name) for name in ("d_ff", "n_kv_heads", "n_labels")}
+        for name, size in (sizes | others).items():
             if not isinstance(size, Integral) or isinstance(size, bool):
                 problems.append(f"{name} is {size!r}; it must be a whole number")
         for name in ("bias", "tie_embeddings"):
@@ -100,6 +103,13 @@ class GPTConfig:
                 f"n_heads {self.n_heads} is not divisible by n_kv_heads {self.n_kv_heads}: each head of keys and "
                 f"values serves equally many heads of queries. Choose n_kv_heads from {divisors}"
             )
+        if self.n_labels < 0 or self.n_labels == 1:
+            problems.append(f"n_labels is {self.n_labels}; it must be at least 2, or 0 for a language model")
+        elif self.n_labels and self.tie_embeddings:
+            problems.append(
+                f"n_labels is {self.n_labels}, and tie_embeddings shares the output head with the tokens: a classifier "
+                "needs tie_embeddings off"
+            )
         if not 0 <= self.dropout < 1:
             problems.append(f"dropout is {self.dropout}; it must be at least 0 and below 1")
         for name in ("rope_base", "norm_epsilon"):
@@ -117,8 +127,13 @@ class GPTConfig:
 
     @property
     def padded_vocab_size(self) -> int:
-        """Rows of the token embedding and of the output head: vocab_size, and those that stand for no token."""
+        """Rows of the token embedding: vocab_size, and those that stand for no token."""
         return -(-self.vocab_size // self.pad_vocab) * self.pad_vocab
+
+    @property
+    def n_outputs(self) -> int:
+        """Rows of the output head: as many as the token embedding has, or a classifier's labels."""
+        return self.n_labels or self.padded_vocab_size
 
     @property
     def feed_forward_size(self) -> int:
@@ -143,6 +158,7 @@ Optimizer = Literal["adamw", "muon"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 LoRAMatrix = Literal["qkv", "output", "up", "gate", "down", "head"]
 """A kind of matrix that can have a low-rank adapter: attention's two, the feed-forward network's, the output head."""
+Trained = Literal["all", "last", "head"]
 
 
 @dataclass(frozen=True)
@@ -191,6 +207,8 @@ class TrainConfig:
     """Steps between two checkpoints; 0 means only at the end."""
     seed: int = 0
     """Seed of the weights, the order of the data and dropout."""
+    trained: Trained = "all"
+    """Which parameters learn: all, the last block with final norm and output head, or the head alone."""
     precision: Precision = "auto"
     """Arithmetic of the matrix products; auto: bfloat16 where this machine has units for it, float16 on older GPUs."""
     tf32: bool = False
@@ -240,7 +258,9 @@ class TrainConfig:
         for name in ("weight_decay", "grad_clip", "max_minutes"):
             if not getattr(self, name) >= 0:
                 problems.append(f"{name} is {getattr(self, name)}; it must not be negative")
-        for name, choices in (("optimizer", get_args(Optimizer)), ("precision", get_args(Precision))):
+        for name, choices in (
+            ("optimizer", get_args(Optimizer)), ("precision", get_args(Precision)), ("trained", get_args(Trained)),
+        ):  # fmt: skip
             if getattr(self, name) not in choices:
                 problems.append(f"{name} is {getattr(self, name)!r}; choose from {', '.join(choices)}")
         _raise_all("this training run", problems)

@@ -211,6 +211,9 @@ def stream_text(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
 
 def prompt_problems(model: GPT, prompts: list[list[int]], stop_token: int | None) -> list[str]:
     """What is wrong with prompts and a stop token, in words."""
+    if model.config.n_labels:
+        return [f"the model is a classifier with {model.config.n_labels} labels and has no next token: ask it for a "
+                "label (`class_logits`), or take the language model that it was made from"]  # fmt: skip
     vocab_size, context_length = model.config.vocab_size, model.config.context_length
     if not all(isinstance(prompt, list) and all(isinstance(token, Integral) for token in prompt) for prompt in prompts):
         return ["a prompt must be a list of token ids, as tokenizer.encode(text) and tensor.tolist() give"]

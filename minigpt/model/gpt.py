@@ -53,7 +53,7 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
         self.final_norm = make_norm(config)
-        self.output_head = nn.Linear(config.d_model, config.padded_vocab_size, bias=False)
+        self.output_head = nn.Linear(config.d_model, config.n_outputs, bias=False)
         if config.tie_embeddings:
             self.output_head.weight = self.token_embedding.weight  # Press and Wolf 2017
         self.initialise()
@@ -72,6 +72,8 @@ class GPT(nn.Module):
 
     def forward(self, ids: Tensor, cache: KVCache | None = None, position: int = 0) -> Tensor:
         """Token ids (B, T), int64, to logits (B, T, vocab_size): the logits at t are about the token at t + 1.
+
+        A classifier's are (B, T, n_labels), about the label of the tokens up to t.
 
         Args:
             ids: the tokens at `position` and after.
@@ -152,7 +154,7 @@ def parameter_count(config: GPTConfig) -> int:
     attention = (2 * d + 2 * kv) * (d + bias)  # queries and output, keys and values
     feed_forward = (n_up + 1) * d * d_ff + bias * (n_up * d_ff + d)
     norm = d + (bias * d if config.norm == "layernorm" else 0)
-    output_head = 0 if config.tie_embeddings else config.padded_vocab_size * d
+    output_head = 0 if config.tie_embeddings else config.n_outputs * d
     return embeddings + config.n_layers * (attention + feed_forward + 2 * norm) + norm + output_head
 
 
@@ -167,6 +169,6 @@ def flops_per_token(config: GPTConfig, context_length: int) -> int:
     """
     d, kv, d_ff = config.d_model, config.kv_heads * config.head_size, config.feed_forward_size
     block = (2 * d + 2 * kv + (3 if config.feed_forward == "swiglu" else 2) * d_ff) * d
-    weights = config.n_layers * block + config.padded_vocab_size * d  # N: those that multiply
+    weights = config.n_layers * block + config.n_outputs * d  # N: those that multiply
     attention = 2 * config.n_layers * d * context_length  # Q K^T, and weights times V
     return 6 * (weights + attention)

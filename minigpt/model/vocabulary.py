@@ -32,9 +32,9 @@ def with_more_tokens(model: GPT, vocab_size: int, seed: int = 0) -> GPT:
 
     weights = {name: weight.clone() for name, weight in model.state_dict().items()}
     weights["token_embedding.weight"] = longer(weights["token_embedding.weight"])
-    if not model.config.tie_embeddings:
+    if not model.config.tie_embeddings and not model.config.n_labels:  # a classifier's head has no rows of tokens
         weights["output_head.weight"] = longer(weights["output_head.weight"])
-    else:
+    elif model.config.tie_embeddings:
         weights["output_head.weight"] = weights["token_embedding.weight"]
     grown.load_state_dict(weights, assign=True)
     if model.config.tie_embeddings:

@@ -6,8 +6,21 @@ import torch
 from torch import nn
 
 from minigpt import runtime
-from minigpt.config import TrainConfig
+from minigpt.config import Trained, TrainConfig
+from minigpt.model.gpt import GPT
 from minigpt.training.muon import Muon
+
+
+def choose_trained(model: GPT, trained: Trained) -> None:
+    """Let these parameters learn (`requires_grad`) and no others.
+
+    all; last: the last block, the final norm and the output head; head: the output head alone, which is the token
+    embedding as well where the two are tied.
+    """
+    parts = {"all": [model], "last": [model.blocks[-1], model.final_norm, model.output_head]}
+    model.requires_grad_(False)
+    for part in parts.get(trained, [model.output_head]):
+        part.requires_grad_(True)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -65,6 +65,8 @@ def check_layout(config: GPTConfig) -> None:
             f"n_kv_heads is {config.kv_heads}, and GPT-2 has as many heads of keys and values as of queries, "
             f"here {config.n_heads}"
         )
+    if config.n_labels:
+        problems.append(f"output head has {config.n_labels} labels, and GPT-2's has a row for each token")
     if problems:
         raise InputError(
             f"the model's {'; its '.join(problems)}. It cannot be written in GPT-2's layout: only a model trained with "
