@@ -253,6 +253,8 @@ class TrainConfig:
             problems.append(f"lora_on names {unknown[0]!r}; choose from {', '.join(get_args(LoRAMatrix))}")
         if self.lora_on and not self.lora_rank:
             problems.append(f"lora_on is {', '.join(map(str, self.lora_on))} and lora_rank 0: adapters need a rank")
+        if self.lora_rank and self.trained != "all":
+            problems.append(f"trained is {self.trained!r} with adapters (lora_rank), which train no weight: choose one")
         if not 0 < self.lora_alpha < math.inf:
             problems.append(f"lora_alpha is {self.lora_alpha}; it must be above 0 and finite")
         for name in ("weight_decay", "grad_clip", "max_minutes"):

@@ -16,12 +16,12 @@ ROOMS = {  # from the ground up; within a room, too
     "": ["config", "runtime"],
     "text": [
         *("bpe", "tokenizer", "stories", "chinese", "comments"),
-        *("batch", "shards", "sources", "chat", "tasks", "prepare", "data", "finetuning"),
+        *("batch", "shards", "sources", "chat", "tasks", "prepare", "data", "labels", "finetuning"),
     ],
-    "model": ["kv_cache", "attention", "feed_forward", "norm", "gpt", "lora", "vocabulary"],
+    "model": ["kv_cache", "attention", "feed_forward", "norm", "gpt", "lora", "vocabulary", "classifier"],
     "generation": ["decoding", "generate", "beam_search"],
     "weights": ["checkpoint", "adapter", "gpt2_layout", "pretrained"],
-    "evaluation": ["loss", "floor", "stories", "evaluate", "intervals", "tasks"],
+    "evaluation": ["loss", "floor", "stories", "evaluate", "intervals", "labels", "tasks"],
     "training": ["shard", "muon", "optim", "step", "stopping", "metrics", "state", "trainer"],
     "commands": ["output", "finding", "machine", "texts", "training", "models"],
 }

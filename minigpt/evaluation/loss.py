@@ -8,7 +8,7 @@ import torch
 from minigpt.config import IGNORE, Precision
 from minigpt.model.gpt import GPT, next_token_loss
 from minigpt.runtime import autocast, rank, sum_over_processes, world_size
-from minigpt.text.data import Data
+from minigpt.text.data import Data, check_labels
 
 MOST_LOGITS = 2**28
 """At once: a gibibyte in float32. 64 rows of GPT-2's context and vocabulary would be 13."""
@@ -24,8 +24,9 @@ def mean_loss(
     several processes, each measures its share of the batches, and all get the same result.
 
     Raises:
-        InputError: for a split that the data does not have.
+        InputError: for a split that the data does not have, or labels that are not the model's.
     """
+    check_labels(model.config, data)
     was_training = model.training
     model.eval()
     config = model.config

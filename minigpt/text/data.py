@@ -19,7 +19,7 @@ import numpy as np
 import platformdirs
 import torch
 
-from minigpt.config import IGNORE, InputError
+from minigpt.config import IGNORE, GPTConfig, InputError
 from minigpt.text import stories
 from minigpt.text.batch import Batch, pad_rows
 from minigpt.text.shards import Manifest, Shard, open_shards, token_dtype, tokenizer_sha256
@@ -45,6 +45,16 @@ class Data(Protocol):
 
     def text_bytes(self, split: str) -> int:
         """Bytes of UTF-8 text that `batches(split)` covers."""
+
+
+def check_labels(config: GPTConfig, data: Data) -> None:
+    """Raise InputError where a classifier would learn tokens or a language model labels."""
+    known = len(data.spec.get("labels", []))
+    if config.n_labels != known:
+        raise InputError(
+            f"the model has n_labels {config.n_labels}, and {data.spec['name']} has {known} labels: a classifier needs "
+            "labelled texts and an n_labels as large as theirs, a language model other texts and n_labels 0"
+        )
 
 
 class StoryData:

@@ -121,8 +121,8 @@ def check_same_run(
         ),
         (
             "optimizer",
-            {"optimizer": run["train"]["optimizer"]},
-            {"optimizer": asked.optimizer},
+            {"optimizer": run["train"]["optimizer"], "trained": run["train"].get("trained", "all")},
+            {"optimizer": asked.optimizer, "trained": asked.trained},
         ),
         ("set of adapters", _adapters(TrainConfig(**run["train"])), _adapters(asked)),
     ):

@@ -25,7 +25,7 @@ from minigpt.evaluation.loss import mean_loss
 from minigpt.model.gpt import GPT, flops_per_token, next_token_loss
 from minigpt.model.lora import merged, summary, with_adapters
 from minigpt.runtime import rank, world_size
-from minigpt.text.data import Data
+from minigpt.text.data import Data, check_labels
 from minigpt.training import metrics
 from minigpt.training.metrics import StepResult
 from minigpt.training.state import (
@@ -37,6 +37,7 @@ from minigpt.training.state import (
     optimizer_state,
     take_folder,
 )
+from minigpt.training.optim import choose_trained
 from minigpt.training.step import Batch, Stepper
 from minigpt.training.stopping import Stopping
 from minigpt.weights import checkpoint as checkpoints
@@ -79,6 +80,7 @@ class Trainer:
             asked, given = to_json(model_config), to_json(start.config)
             other = [f"{name} {given[name]}, not {asked[name]}" for name in asked if asked[name] != given[name]]
             raise InputError(f"the model to start from has another shape ({'; '.join(other)}): train one of its shape")
+        check_labels(model_config, data)
         if config.batch_size % (parts := world_size() * config.accumulate):
             raise InputError(
                 f"batch_size {config.batch_size} cannot be cut into {parts} equal parts ({world_size()} processes, "
@@ -104,6 +106,10 @@ class Trainer:
             load_model_state(self.model, start.state_dict())
         if config.lora_rank:
             self.model = with_adapters(self.model, config.lora_rank, config.lora_alpha, config.lora_on, config.seed)
+            if model_config.n_labels:  # a classifier's head is new, and nothing to be left as it is
+                self.model.output_head.requires_grad_(True)
+        else:
+            choose_trained(self.model, config.trained)
         if out is not None:  # only now: what was refused above leaves no folder
             take_folder(out)
         self.stepper = Stepper(self.model, config, self.device, self.precision)

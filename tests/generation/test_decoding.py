@@ -92,7 +92,7 @@ VARIED: dict[str, list[Any]] = {
     "feed_forward": list(get_args(Activation)),
 }
 UNUSUAL: dict[str, Any] = {"rope_base": 50.0, "norm_epsilon": 0.1, "tie_embeddings": False}  # not the defaults
-SIZES = {"vocab_size", "context_length", "n_layers", "d_model", "dropout", "pad_vocab"}
+SIZES = {"vocab_size", "context_length", "n_layers", "d_model", "dropout", "pad_vocab", "n_labels"}
 
 
 def test_a_new_field_of_the_config_has_its_place_below():

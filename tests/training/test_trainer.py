@@ -22,6 +22,8 @@ from minigpt import runtime
 from minigpt.cli import main
 from minigpt.config import IGNORE, GPTConfig, InputError, TrainConfig
 from minigpt.evaluation.loss import mean_loss
+from minigpt.model.classifier import with_labels
+from minigpt.model.gpt import GPT
 from minigpt.text.data import load_data
 from minigpt.text.tokenizer import CharTokenizer, Tokenizer
 from minigpt.training import trainer
@@ -120,6 +122,79 @@ def test_what_needs_no_gradient_stays_as_it_is(optimizer: Any) -> None:
     quiet_run(run)
     changed = {name for name, weight in run.model.named_parameters() if not torch.equal(weight, before[name])}
     assert changed == {name for name in before if name.startswith("blocks.1.")}
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(
+    ("trained", "parts"), [("last", ("blocks.1.", "final_norm.", "output_head.")), ("head", ("output_head.",))]
+)
+def test_only_the_chosen_part_learns_and_a_resumed_run_obeys(
+    tmp_path: Path, trained: Any, parts: tuple[str, ...], optimizer: Any
+) -> None:
+    config = recipe(trained=trained, optimizer=optimizer)
+    run = Trainer(shape(tie_embeddings=False), config, FakeData(), out=tmp_path)
+    before = {name: weight.clone() for name, weight in run.model.named_parameters()}
+    quiet_run(run, until=2)
+    resumed = Trainer.resume(tmp_path, FakeData())
+    quiet_run(resumed)
+    changed = {name for name, weight in resumed.model.named_parameters() if not torch.equal(weight, before[name])}
+    assert changed == {name for name in before if name.startswith(parts)}
+    learned = {name for name, weight in resumed.model.named_parameters() if weight.requires_grad}
+    assert learned == changed
+    with pytest.raises(InputError, match=f"another optimizer .trained was {trained}, now all."):
+        Trainer.resume(tmp_path, FakeData(), config=recipe(optimizer=optimizer))
+
+
+class FakeLabels(FakeData):
+    """The same rows, with one label of two at the last real token of each."""
+
+    def __init__(self) -> None:
+        super().__init__(name="labels")
+        self.spec["labels"] = ["even", "odd"]
+
+    def _label(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        inputs, targets = batch
+        last = (targets != IGNORE).sum(1) - 1
+        labels = torch.full_like(targets, IGNORE)
+        rows = torch.arange(len(inputs))
+        labels[rows, last] = inputs[rows, last] % 2
+        return inputs, labels
+
+    def batch_at(self, step: int, batch_size: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+        return self._label(super().batch_at(step, batch_size, seed))
+
+    def batches(self, split: str, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return map(self._label, super().batches(split, batch_size))
+
+
+@pytest.mark.parametrize(
+    "train", [{}, {"trained": "last", "precision": "bfloat16"}, {"lora_rank": 2, "lora_on": ("qkv", "up")}]
+)
+def test_a_classifier_is_trained_and_resumed_like_any_model(tmp_path: Path, train: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    start = with_labels(GPT(shape(dropout=0.1)), 2)
+    config = recipe(max_steps=60, learning_rate=1e-2, **train)
+    whole = Trainer(start.config, config, FakeLabels(), out=tmp_path / "whole", start=start)
+    quiet_run(whole)
+    assert not torch.equal(whole.model.output_head.weight, start.output_head.weight)
+    first = Trainer(start.config, config, FakeLabels(), out=tmp_path / "parts", start=start)
+    quiet_run(first, until=25)
+    quiet_run(Trainer.resume(tmp_path / "parts", FakeLabels()))
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    losses = [line["loss"] for line in read_metrics(tmp_path / "whole")]
+    assert losses[0] == pytest.approx(math.log(2), abs=0.05) and sum(losses[-5:]) / 5 < 0.5
+
+
+def test_labels_and_tokens_are_not_taken_for_each_other() -> None:
+    model = with_labels(GPT(shape()), 3)
+    for config, data in ((model.config, FakeData()), (model.config, FakeLabels()), (shape(), FakeLabels())):
+        problem = f"n_labels {config.n_labels}, and {data.spec['name']} has {len(data.spec.get('labels', []))} labels"
+        with pytest.raises(InputError, match=problem):
+            Trainer(config, recipe(), data)
+        with pytest.raises(InputError, match=problem):
+            mean_loss(GPT(config), data, "val")
+    with pytest.raises(InputError, match="trained is 'head' with adapters .lora_rank."):
+        recipe(trained="head", lora_rank=2)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 4, 8])
