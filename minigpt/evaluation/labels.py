@@ -188,7 +188,10 @@ class WordCounts:
         self.weight = torch.zeros(n_labels, len(words), dtype=torch.float64, requires_grad=True)
         self.bias = torch.zeros(n_labels, dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.LBFGS(
-            [self.weight, self.bias], max_iter=500, tolerance_grad=1e-9, tolerance_change=0, line_search_fn="strong_wolfe"
+            [self.weight, self.bias],
+            max_iter=200,
+            tolerance_grad=1e-4,
+            line_search_fn="strong_wolfe",
         )
 
         def loss() -> Tensor:
@@ -198,7 +201,7 @@ class WordCounts:
             value.backward()
             return value
 
-        optimizer.step(loss)  # type: ignore[arg-type]
+        optimizer.step(loss)
 
     def _counts(self, texts: Sequence[str]) -> Tensor:
         counts = torch.zeros(len(texts), len(self.places), dtype=torch.float64)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from minigpt import runtime
-from minigpt.config import Trained, TrainConfig
+from minigpt.config import TrainConfig, Trained
 from minigpt.model.gpt import GPT
 from minigpt.training.muon import Muon
 

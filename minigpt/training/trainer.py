@@ -28,6 +28,7 @@ from minigpt.runtime import rank, world_size
 from minigpt.text.data import Data, check_labels
 from minigpt.training import metrics
 from minigpt.training.metrics import StepResult
+from minigpt.training.optim import choose_trained
 from minigpt.training.state import (
     check_alike,
     check_same_run,
@@ -37,7 +38,6 @@ from minigpt.training.state import (
     optimizer_state,
     take_folder,
 )
-from minigpt.training.optim import choose_trained
 from minigpt.training.step import Batch, Stepper
 from minigpt.training.stopping import Stopping
 from minigpt.weights import checkpoint as checkpoints

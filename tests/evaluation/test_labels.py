@@ -1,6 +1,7 @@
 """Classifiers measured: hand arithmetic, closed forms, and the side world whose best possible classifier is known."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from minigpt.text.data import storyteller_tokenizer
 from minigpt.text.labels import comment_data
 
 
+@cache
 def perfect(task: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The true probabilities of comments, and their labels."""
     labels = comment_world(task).labels
@@ -75,7 +77,7 @@ def test_accuracy_and_confusion_by_hand():
 
 @pytest.mark.parametrize("task", ["sentiment", "moderation"])
 def test_the_true_odds_reach_the_bayes_limit_and_their_accuracy_s_interval_holds_it(task):
-    odds, labels = perfect(task, 2000)
+    odds, labels = perfect(task, 1000)
     share = accuracy(odds.argmax(-1), labels)
     assert share.low < best_accuracy(task) < share.high
 
@@ -103,16 +105,16 @@ def test_calibration_error_by_hand():
 
 
 def test_true_odds_are_calibrated_and_made_sharper_no_longer():
-    odds, labels = perfect("sentiment", 3000)
-    assert expected_calibration_error(odds, labels) < 0.03
+    odds, labels = perfect("sentiment", 1000)
+    assert expected_calibration_error(odds, labels) < 0.04
     assert expected_calibration_error((3 * odds.log()).softmax(-1), labels) > 0.1
 
 
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
 def test_the_temperature_is_found_again(temperature):
-    odds, labels = perfect("sentiment", 3000)
+    odds, labels = perfect("sentiment", 1000)
     found = fit_temperature(temperature * odds.log(), labels)
-    assert found == pytest.approx(temperature, rel=0.1)
+    assert found == pytest.approx(temperature, rel=0.15)
     losses = [F.cross_entropy(temperature * odds.log() / t, labels) for t in (found, 0.97 * found, 1.03 * found)]
     assert losses[0] < min(losses[1:])
 
@@ -139,10 +141,10 @@ def test_actions_and_their_cost_by_hand():
 
 
 def test_no_decisions_are_cheaper_than_those_of_the_true_odds():
-    odds, labels = perfect("moderation", 4000)
+    odds, labels = perfect("moderation", 1000)
     best = least_cost("moderation", COSTS.tolist())
-    assert mean_cost(cheapest_actions(odds, COSTS), labels, COSTS) == pytest.approx(best, abs=0.04)
-    assert mean_cost(odds.argmax(-1).clamp(max=1), labels, COSTS) > best + 0.05  # the likeliest label's action
+    assert mean_cost(cheapest_actions(odds, COSTS), labels, COSTS) == pytest.approx(best, abs=0.1)
+    assert mean_cost(odds.argmax(-1).clamp(max=1), labels, COSTS) > best + 0.15  # the likeliest label's action
 
 
 def test_the_threshold_is_where_both_cost_the_same():
@@ -163,13 +165,13 @@ def test_a_trade_off_by_hand_ties_go_together():
 
 
 def test_the_true_odds_trade_off_as_well_as_can_be():
-    odds, labels = perfect("moderation", 4000)
+    odds, labels = perfect("moderation", 1000)
     best = best_trade_off("moderation", "fine")
     found = trade_off(1 - odds[:, 0], labels != 0)
     assert found[0] == (0.0, 1.0) and found[-1] == (1.0, 0.0)
     for alarms, misses in found[1:-1]:  # the best misses for as many alarms, and a few more or less
-        fewer, more = np.interp([alarms + 0.01, alarms - 0.01], *zip(*best, strict=True))
-        assert fewer - 0.05 < misses < more + 0.05
+        fewer, more = np.interp(np.array([alarms + 0.01, alarms - 0.01]), *np.array(best).T)
+        assert fewer - 0.08 < misses < more + 0.08
 
 
 # Baselines.
@@ -181,7 +183,7 @@ def test_words_are_split_in_any_script():
 
 
 def test_word_counts_find_the_optimum_and_the_odds():
-    comments = [comment_at("sentiment", "train", i) for i in range(2000)]
+    comments = [comment_at("sentiment", "train", i) for i in range(1500)]
     texts = [comment.english for comment in comments]
     names = comment_world("sentiment").labels
     labels = torch.tensor([names.index(comment.label) for comment in comments])
@@ -190,12 +192,11 @@ def test_word_counts_find_the_optimum_and_the_odds():
     error = words.logits(texts).softmax(-1) - F.one_hot(labels, 3)
     counts = torch.tensor([[split_words(text).count(word) for word in words.places] for text in texts]).double()
     assert (error.T @ counts + words.weight.detach()).abs().max() < 1e-3 and error.sum(0).abs().max() < 1e-3
-    held_out, true = perfect("sentiment", 2000)
-    tests = [comment_at("sentiment", "test", i).english for i in range(2000)]
+    held_out, true = perfect("sentiment", 1000)
+    tests = [comment_at("sentiment", "test", i).english for i in range(1000)]
     # The true log odds are linear in the counts, so with enough texts nothing is missing.
     assert accuracy(words.logits(tests).argmax(-1), true).value > accuracy(held_out.argmax(-1), true).value - 0.02
     assert torch.equal(words.logits(["unknown words"]), words.logits([""]))
-    assert commonest(labels) in (0, 1, 2)
 
 
 def test_a_penalty_keeps_weights_finite_where_one_word_decides():

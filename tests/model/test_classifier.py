@@ -141,7 +141,7 @@ def test_wrong_labels_and_lengths_are_refused():
             class_logits(classifier, IDS, torch.tensor(lengths))
     for n_labels, what in ((1, "at least 2, or 0"), (-3, "at least 2, or 0"), (2.5, "a whole number")):
         with pytest.raises(InputError, match=f"n_labels is {n_labels}; it must be {what}"):
-            GPTConfig(n_labels=n_labels, tie_embeddings=False)
+            GPTConfig(n_labels=n_labels, tie_embeddings=False)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="n_labels is 3, and tie_embeddings .* needs tie_embeddings off"):
         GPTConfig(n_labels=3)
     with pytest.raises(InputError, match="trained is 'body'; choose from all, last, head"):
