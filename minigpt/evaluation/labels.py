@@ -170,38 +170,49 @@ def commonest(labels: Tensor) -> int:
     return int(labels.bincount().argmax())
 
 
+def logistic_regression(features: Tensor, labels: Tensor, n_labels: int, penalty: float = 1.0) -> tuple[Tensor, Tensor]:
+    """The weight (n_labels, d) and bias (n_labels,) whose softmax(W x + b) makes the labels most probable, in float64.
+
+    Args:
+        features: (N, d), of any meaning: word counts, or what a frozen model's head reads.
+        labels: (N,).
+        n_labels: how many labels there are.
+        penalty: how strongly weights are drawn to 0: half the penalty times the sum of their squares joins the sum of
+            the losses. Above 0 there is exactly one best weight.
+    """
+    _check_as_many(features, labels)
+    features = features.detach().double()
+    weight = torch.zeros(n_labels, features.size(1), dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(n_labels, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, tolerance_grad=1e-4, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(features @ weight.T + bias, labels, reduction="sum")
+        value = value + penalty / 2 * weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return weight.detach(), bias.detach()
+
+
 class WordCounts:
     """Logistic regression on how often each word occurs: no order of words, no vectors, nothing learned before.
+
+    Attributes: `places` (of each word among the counts), `weight` (n_labels, words), `bias` (n_labels,).
 
     Args:
         texts: to learn from; their words are the only ones that it knows.
         labels: (N,).
         n_labels: how many labels there are.
-        penalty: how strongly weights are drawn to 0: half the penalty times the sum of their squares joins the sum of
-            the losses.
+        penalty: as of `logistic_regression`.
     """
 
     def __init__(self, texts: Sequence[str], labels: Tensor, n_labels: int, penalty: float = 1.0) -> None:
         words = sorted({word for text in texts for word in split_words(text)})
         self.places = {word: place for place, word in enumerate(words)}
-        counts = self._counts(texts)
-        self.weight = torch.zeros(n_labels, len(words), dtype=torch.float64, requires_grad=True)
-        self.bias = torch.zeros(n_labels, dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.LBFGS(
-            [self.weight, self.bias],
-            max_iter=200,
-            tolerance_grad=1e-4,
-            line_search_fn="strong_wolfe",
-        )
-
-        def loss() -> Tensor:
-            optimizer.zero_grad()
-            value = F.cross_entropy(counts @ self.weight.T + self.bias, labels, reduction="sum")
-            value = value + penalty / 2 * self.weight.square().sum()
-            value.backward()
-            return value
-
-        optimizer.step(loss)
+        self.weight, self.bias = logistic_regression(self._counts(texts), labels, n_labels, penalty)
 
     def _counts(self, texts: Sequence[str]) -> Tensor:
         counts = torch.zeros(len(texts), len(self.places), dtype=torch.float64)
@@ -211,7 +222,6 @@ class WordCounts:
                     row[self.places[word]] += 1
         return counts
 
-    @torch.no_grad()
     def logits(self, texts: Sequence[str]) -> Tensor:
         """(N, n_labels), in float64."""
         return self._counts(texts) @ self.weight.T + self.bias

@@ -527,11 +527,12 @@ check.initialise(initialise)
 # %% [markdown]
 # ## The whole GPT on one screen
 #
-# Here is the model that all later lessons train, word for word as in `minigpt/model/gpt.py`. It is `PlainGPT` with the initialisation, and seven
+# Here is the model that all later lessons train, word for word as in `minigpt/model/gpt.py`. It is `PlainGPT` with the initialisation, and eight
 # things that real use asks for:
 #
 # - **rotary positions** in place of the position table, if a config asks for them (lesson 3; ours do not),
 # - `padded_vocab_size`: tables may get a few rows that no token uses, because round numbers are faster on GPUs (lesson 11; ours get none),
+# - `n_outputs`: the head has as many rows as that, or a few if it tells labels apart and not tokens (lesson 15),
 # - `make_norm`, which makes the last norm, as in the blocks (lesson 7; ours are `nn.LayerNorm`),
 # - **dropout** behind the embeddings (off in our configs),
 # - `hidden_states` apart from the head, for whoever wants the stream,
@@ -556,9 +557,7 @@ class GPT(nn.Module):
             TransformerBlock(config) for _ in range(config.n_layers)
         )
         self.final_norm = make_norm(config)
-        self.output_head = nn.Linear(
-            config.d_model, config.padded_vocab_size, bias=False
-        )
+        self.output_head = nn.Linear(config.d_model, config.n_outputs, bias=False)
         if config.tie_embeddings:
             self.output_head.weight = self.token_embedding.weight  # Press and Wolf 2017
         self.initialise()

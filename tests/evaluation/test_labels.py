@@ -191,7 +191,7 @@ def test_word_counts_find_the_optimum_and_the_odds():
     # At the optimum, the penalty's slope balances the loss's: sum over texts of (p − one-hot) counts.
     error = words.logits(texts).softmax(-1) - F.one_hot(labels, 3)
     counts = torch.tensor([[split_words(text).count(word) for word in words.places] for text in texts]).double()
-    assert (error.T @ counts + words.weight.detach()).abs().max() < 1e-3 and error.sum(0).abs().max() < 1e-3
+    assert (error.T @ counts + words.weight).abs().max() < 1e-3 and error.sum(0).abs().max() < 1e-3
     held_out, true = perfect("sentiment", 1000)
     tests = [comment_at("sentiment", "test", i).english for i in range(1000)]
     # The true log odds are linear in the counts, so with enough texts nothing is missing.
