@@ -1,4 +1,4 @@
-"""The command line: minigpt doctor · lab · data · tokenizer · train · evaluate · generate · export.
+"""The command line: minigpt doctor · lab · data · tokenizer · train · finetune · evaluate · generate · export.
 
 Every command prints for people, or one JSON object with `--json`. Bad input gives one message and exit status 2.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import tyro
 
+from minigpt.commands.finetuning import Finetune, finetune, finetune_defaults
 from minigpt.commands.machine import doctor, lab
 from minigpt.commands.models import evaluate, export, generate
 from minigpt.commands.texts import data, data_prepare, tokenizer
@@ -21,6 +22,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "data": data,
     "tokenizer": tokenizer,
     "train": train,
+    "finetune": finetune,
     "evaluate": evaluate,
     "generate": generate,
     "export": export,
@@ -50,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
         program = f"minigpt {name}"
         if name == "train":
             return train(tyro.cli(Train, prog=program, args=rest, default=train_defaults(rest)))
+        if name == "finetune":
+            return finetune(tyro.cli(Finetune, prog=program, args=rest, default=finetune_defaults(rest)))
         if name == "data" and rest[:1] == ["prepare"]:
             return tyro.cli(data_prepare, prog=f"{program} prepare", args=rest[1:])
         return tyro.cli(COMMANDS[name], prog=program, args=rest)

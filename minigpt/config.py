@@ -384,6 +384,16 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 
+FINETUNING: dict[str, TrainConfig] = {
+    # Answers, at the storyteller's size. No weight decay: it would pull at what the model knows already.
+    "chats": TrainConfig(
+        max_steps=600, batch_size=16, optimizer="muon", learning_rate=3e-3, muon_learning_rate=0.01, warmup_steps=30,
+        weight_decay=0.0, eval_every=200, save_every=200,
+    ),
+    "labels": TrainConfig(max_steps=300, batch_size=16, learning_rate=1e-3, warmup_steps=15, weight_decay=0.0),
+}  # fmt: skip
+"""How a trained model is taught what `minigpt.text.finetuning.format_of` tells apart."""
+
 
 def nearest(name: str, valid: list[str]) -> str:
     """« did you mean …» for a mistyped name, or the whole list when nothing is near."""

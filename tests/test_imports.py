@@ -16,14 +16,14 @@ ROOMS = {  # from the ground up; within a room, too
     "": ["config", "runtime"],
     "text": [
         *("bpe", "tokenizer", "stories", "chinese", "comments"),
-        *("batch", "shards", "sources", "chat", "tasks", "prepare", "data", "labels", "finetuning"),
+        *("batch", "shards", "sources", "chat", "tasks", "prepare", "data", "labels", "example_files", "finetuning"),
     ],
     "model": ["kv_cache", "attention", "feed_forward", "norm", "gpt", "lora", "vocabulary", "classifier"],
     "generation": ["decoding", "generate", "beam_search"],
     "weights": ["checkpoint", "adapter", "gpt2_layout", "pretrained"],
     "evaluation": ["loss", "floor", "stories", "evaluate", "intervals", "labels", "tasks"],
     "training": ["shard", "muon", "optim", "step", "stopping", "metrics", "state", "trainer"],
-    "commands": ["output", "finding", "machine", "texts", "training", "models"],
+    "commands": ["output", "finding", "machine", "texts", "training", "finetuning", "tasks", "models"],
 }
 ORDER = [f"{room}.{name}".lstrip(".") for room, names in ROOMS.items() for name in names] + ["cli"]
 FOLDERS = ["minigpt", *(f"minigpt.{room}" for room in ROOMS if room)]

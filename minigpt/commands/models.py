@@ -7,11 +7,13 @@ from tyro.conf import Positional
 
 from minigpt.commands.finding import find, load
 from minigpt.commands.output import print_json, print_table, wrap
+from minigpt.commands.tasks import evaluate_task
 from minigpt.config import InputError
 
 
 def evaluate(
     model: str = "storyteller",
+    task: str | None = None,
     split: str | None = None,
     data: str | None = None,
     samples: int = 1000,
@@ -19,13 +21,15 @@ def evaluate(
     device: str = "auto",
     json: bool = False,
 ) -> int:
-    """Measure a model on its data: loss, distance to the entropy floor, and how many of its stories hold together.
+    """Measure a model on its data: loss, the gap to the floor, stories that hold together, answers that are right.
 
     Args:
         model: a bundled model, or the folder of a run or of a checkpoint.
-        split: val or test; by default test for stories, val for a text.
+        task: instead of the data that the model was trained on: a task or a file as for `minigpt finetune`, or stories.
+        split: val or test, of a file val or all; by default test for stories and tasks, val for a text. Of a file the
+            tenth that `minigpt finetune` held out, or all of it if the model has learned something else.
         data: where the text is now, if it was moved since the model was trained on it.
-        samples: how many stories to generate and grade.
+        samples: how many stories to generate and grade, or examples of a task to answer.
         seed: of those samples.
         device: auto, cpu, cuda, ….
         json: print one JSON object.
@@ -33,12 +37,21 @@ def evaluate(
     from minigpt import runtime
     from minigpt.evaluation.evaluate import evaluate as measure
     from minigpt.text.data import StoryData, load_data
+    from minigpt.text.finetuning import is_task
     from minigpt.weights import checkpoint, pretrained
 
     found = None if pretrained.is_gpt2(model) else find(model)
-    if found is None or "data" not in found.run:
+    spec = {} if found is None else found.run.get("data", {})
+    task = task or (spec["name"] if is_task(spec) else None)
+    if task == "stories":
+        spec = {"name": "stories"}
+    elif task is not None:
+        if data is not None:
+            raise InputError("--data says where the text of a model is now; for a task's file say --task NEW_PLACE")
+        loaded, used = load(model) if found is None else (checkpoint.build_model(found), found.tokenizer)
+        return evaluate_task(loaded.to(runtime.pick_device(device)), used, task, spec, split, samples, json)
+    if found is None or not spec:
         raise InputError(f"{model!r} does not say what it was trained on, so there is nothing to measure it on")
-    spec = found.run["data"]
     length = found.model_config.context_length
     source: Any
     if spec["name"] == "stories":

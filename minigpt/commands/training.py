@@ -12,6 +12,9 @@ from minigpt.config import GPTConfig, InputError, TrainConfig, preset
 if TYPE_CHECKING:
     import torch
 
+    from minigpt.training.trainer import Trainer
+    from minigpt.weights.checkpoint import Checkpoint
+
 STOPPED = 75
 """Exit status of a training that stopped early with a checkpoint (a signal, --max-minutes): BSD's «try again»."""
 
@@ -62,11 +65,7 @@ def train_defaults(arguments: list[str]) -> Train:
     if {"-h", "--help"} & set(arguments):
         return defaults
     if known.resume:
-        from minigpt.weights import checkpoint
-
-        saved, _ = checkpoint.newest_good(known.out)
-        if not saved.run:
-            raise InputError(f"{str(saved.folder)!r} does not say how it was trained, so it cannot be resumed")
+        saved = to_resume(known.out, "train")
         spec = saved.run["data"]
         defaults = replace(
             defaults, data=spec["name"], tokenizer=spec.get("tokenizer", "auto"),
@@ -80,6 +79,27 @@ def train_defaults(arguments: list[str]) -> Train:
     return defaults
 
 
+def to_resume(out: Path, command: str) -> "Checkpoint":
+    """The checkpoint that a run goes on from.
+
+    Raises:
+        InputError: when there is none, or another command began the run.
+    """
+    from minigpt.text.finetuning import is_task
+    from minigpt.weights import checkpoint
+
+    saved, _ = checkpoint.newest_good(out)
+    if not saved.run:
+        raise InputError(f"{str(saved.folder)!r} does not say how it was trained, so it cannot be resumed")
+    began = "finetune" if is_task(saved.run["data"]) else "train"
+    if began != command:
+        raise InputError(
+            f"the run in {str(out)!r} was begun by another command: go on with minigpt {began} --out {quoted(out)} "
+            "--resume"
+        )
+    return saved
+
+
 def train(arguments: Train) -> int:
     """Train a model, or go on with a run."""
     from minigpt import runtime
@@ -90,7 +110,6 @@ def train(arguments: Train) -> int:
 
 
 def _train(arguments: Train, device: "torch.device") -> int:
-    from minigpt.runtime import rank
     from minigpt.text.data import load_data
     from minigpt.training.trainer import Trainer
 
@@ -107,18 +126,32 @@ def _train(arguments: Train, device: "torch.device") -> int:
         trainer = Trainer.resume(arguments.out, source, model_config, arguments.train, device)
     else:
         trainer = Trainer(model_config, arguments.train, source, device, arguments.out)
-    out = quoted(arguments.out)
+    return run_to_the_end(trainer, arguments.out, "train", ("generate", "evaluate"))
+
+
+def run_to_the_end(trainer: "Trainer", folder: Path, command: str, then: tuple[str, ...]) -> int:
+    """A run from its first message to its last: what it computes with, its steps, and what can be done next.
+
+    Args:
+        trainer: of the run, new or resumed.
+        folder: of the run.
+        command: of minigpt, with which the run goes on after a stop.
+        then: commands to try on the finished model.
+    """
+    from minigpt.runtime import rank
+
+    out = quoted(folder)
     say = print if rank() == 0 else lambda message: None
-    max_steps = arguments.train.max_steps
+    max_steps = trainer.config.max_steps
     if trainer.step >= max_steps:
-        say(f"{arguments.out} is finished: {trainer.step} steps are done. To train longer, raise --max-steps")
+        say(f"{folder} is finished: {trainer.step} steps are done. To train longer, raise --max-steps")
         return 0
     size = sum(parameter.numel() for parameter in trainer.model.parameters())
     doing = "going on with" if trainer.step else "training"
     say(trainer.choices())
-    say(f"{doing} {arguments.out}: {size:,} parameters, step {trainer.step} of {max_steps}")
+    say(f"{doing} {folder}: {size:,} parameters, step {trainer.step} of {max_steps}")
     if not trainer.run():
-        say(f"stopped after step {trainer.step}; go on with: minigpt train --out {out} --resume")
+        say(f"stopped after step {trainer.step}; go on with: minigpt {command} --out {out} --resume")
         return STOPPED
-    say(f"done. Try: minigpt generate --model {out}    minigpt evaluate --model {out}")
+    say("done. Try: " + "    ".join(f"minigpt {each} --model {out}" for each in then))
     return 0

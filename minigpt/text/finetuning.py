@@ -4,8 +4,7 @@ A row is a conversation with its loss mask. As everywhere, the batch is a functi
 made as they are needed, and a file's lines are dealt anew in each epoch.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,13 +17,15 @@ from minigpt.text.chat import (
     END_OF_TURN,
     EncodedChat,
     KnownChat,
-    Message,
     encode_chat,
     pack_chats,
     read_chats,
     special_id,
 )
+from minigpt.text.comments import COMMENT_TASKS
 from minigpt.text.data import Data
+from minigpt.text.example_files import choose_held_out, file_sha256, format_of, label_file_data
+from minigpt.text.labels import LabelData, comment_data
 from minigpt.text.tasks import TASKS, Example, example_at
 from minigpt.text.tokenizer import Tokenizer
 
@@ -121,16 +122,22 @@ class ChatData(RowData):
         self._splits: dict[str, list[KnownChat]] = {}  # of a file
         special_id(tokenizer, END_OF_TURN)  # better now than in the first step
         if name in TASKS:
+            self.example("train", 0)  # where nothing fits, this says so
             return
         found = read_chats(Path(name), tokenizer, context_length, skip_bad=skip_bad)
         self.left_out = found.left_out
         chats = [KnownChat("", chat, frozenset([chat[-1].content])) for chat in found.messages]
-        held = held_out_lines([_given(chat.messages) for chat in chats], name)
+        val = choose_held_out([_given(chat) for chat in chats])
         self._splits = {
-            "train": [chat for chat, is_held in zip(chats, held, strict=True) if not is_held],
-            "val": [chat for chat, is_held in zip(chats, held, strict=True) if is_held],
+            "train": [chat for chat in chats if _given(chat) not in val],
+            "val": [chat for chat in chats if _given(chat) in val],
             "all": chats,
         }
+        if not self._splits["train"]:
+            raise InputError(
+                f"in all lines of {name!r} the same is asked: at least two different conversations are needed, one to "
+                "learn from and one to measure on"
+            )
         self.spec |= {"sha256": file_sha256(Path(name)), "skip_bad": skip_bad}
 
     def example(self, split: str, index: int, seed: int = 0) -> KnownChat:
@@ -215,35 +222,32 @@ class MixedData:
         return self.first.text_bytes(split)
 
 
+def is_task(spec: dict[str, Any]) -> bool:
+    """Whether a run's data are those of a task or of a file of examples, and not stories or a text."""
+    return spec.get("format") == "chats" or "labels" in spec
+
+
+def finetuning_data(
+    name: str, tokenizer: Tokenizer, context_length: int, *, skip_bad: bool = False
+) -> ChatData | LabelData:
+    """The data of a task, or of a file of JSON lines.
+
+    Raises:
+        InputError: as `format_of`, `ChatData`, `comment_data` and `label_file_data`.
+    """
+    if format_of(name) == "chats":
+        return ChatData(name, tokenizer, context_length, skip_bad=skip_bad)
+    if name in COMMENT_TASKS:
+        return comment_data(name, tokenizer, context_length)
+    return label_file_data(name, tokenizer, context_length, skip_bad=skip_bad)
+
+
 # Files.
 
 
-def file_sha256(path: Path) -> str:
-    """What says that a file is still the same."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def held_out_lines(given: Sequence[str], name: str) -> list[bool]:
-    """Which lines are for measuring: a tenth, at least one; lines in which the same is given go the same way.
-
-    Which ones, a hash of what is given decides and not its place, so that sorting a file changes nothing.
-
-    Raises:
-        InputError: when the same is given in all lines.
-    """
-    different = sorted(set(given), key=lambda text: hashlib.sha256(text.encode()).digest())
-    if len(different) < 2:
-        raise InputError(
-            f"{name!r} has {len(different)} line that differs from the others: at least two are needed, one to learn "
-            "from and one to measure on"
-        )
-    held = set(different[: max(1, len(different) // 10)])
-    return [text in held for text in given]
-
-
-def _given(messages: Sequence[Message]) -> str:
+def _given(chat: KnownChat) -> str:
     """All but the last answer, as one text."""
-    return "\0".join(part for message in messages[:-1] for part in (message.role, message.content))
+    return "\0".join(part for message in chat.messages[:-1] for part in (message.role, message.content))
 
 
 def _lines_of(splits: dict[str, list[Line]], split: str, name: str) -> list[Line]:

@@ -27,6 +27,7 @@ class LabelData:
         splits: the texts of "train", "val" and "test".
         tokenizer: with an end-of-text token.
         context_length: the most tokens in a row.
+        left_out: of a file, a word on each line that could not be used.
 
     Raises:
         InputError: for a split without texts, an unknown label, or a text that is empty or does not fit.
@@ -39,11 +40,13 @@ class LabelData:
         splits: Mapping[str, Sequence[LabelledText]],
         tokenizer: Tokenizer,
         context_length: int,
+        left_out: Sequence[str] = (),
     ) -> None:
         self.spec = spec | {"labels": list(labels)}
         self.labels = list(labels)
         self.splits = splits
         self.tokenizer = tokenizer
+        self.left_out = left_out
         if tokenizer.end_of_text is None:
             raise InputError("a classifier needs a tokenizer with an end-of-text token; train one with special_tokens")
         self._end = tokenizer.end_of_text
@@ -84,6 +87,10 @@ class LabelData:
         rows = self._split(split)
         for start in range(0, len(rows), batch_size):
             yield self._pack(rows[start : start + batch_size])
+
+    def size(self, split: str) -> int:
+        """Texts in a split."""
+        return len(self._split(split))
 
     def targets(self, split: str) -> torch.Tensor:
         """The number of each text's label, (N,)."""

@@ -93,7 +93,7 @@ def test_what_does_not_fit_is_drawn_again_and_counted():
     for split in ("val", "test"):
         assert all(inputs.size(1) <= 192 for inputs, _ in data.batches(split, 100))
     with pytest.raises(InputError, match="no example of dialogue fits into this model's context"):
-        ChatData("dialogue", STORIES, 30).batch_at(0, 1)
+        ChatData("dialogue", STORIES, 30)
 
 
 def test_a_held_out_split_comes_once_in_order_whatever_the_batch_size():
@@ -133,7 +133,7 @@ def test_what_is_held_out_of_a_file_depends_on_the_words_and_not_on_the_place(tm
 
 def test_a_file_of_two_is_enough_and_one_is_not(tmp_path):
     assert ChatData(str(chats(tmp_path / "c.jsonl", 2)), BYTES, 64).size("val") == 1
-    with pytest.raises(InputError, match="at least two are needed, one to learn from and one to measure on"):
+    with pytest.raises(InputError, match="at least two different conversations are needed, one to"):
         ChatData(str(chats(tmp_path / "c.jsonl", 1)), BYTES, 64)
 
 
