@@ -11,11 +11,12 @@ match less than one thinks, and nobody is told. `report` tells what was found.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from minigpt.config import GPTConfig, InputError, LoRAMatrix
 from minigpt.model.attention import CausalSelfAttention
@@ -31,6 +32,28 @@ PLACES: dict[LoRAMatrix, tuple[tuple[type[nn.Module], ...], str]] = {
     "head": ((GPT,), "output_head"),
 }
 """In which modules a kind of matrix is, and under which attribute."""
+
+
+class _Merged(torch.autograd.Function):
+    """A Linear with W + scale B A for its matrix, of which A and B alone have gradients.
+
+    The sum costs as much as `rank` tokens would, and saves two products and a sum for every token. It is made anew for
+    the gradient of x, so that nothing of W's size is kept, and its own gradient, the dear part, is never made.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(x, weight, a, b)
+        ctx.scale = scale
+        return F.linear(x, torch.addmm(weight, b, a, alpha=scale), bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, a, b = ctx.saved_tensors
+        dx = dy @ torch.addmm(weight, b, a, alpha=ctx.scale) if ctx.needs_input_grad[0] else None
+        x, dy = x.reshape(-1, x.size(-1)), dy.reshape(-1, dy.size(-1))  # (N, d_in), (N, d_out)
+        return dx, None, None, ctx.scale * ((dy @ b).T @ x), ctx.scale * (dy.T @ (x @ a.T)), None
 
 
 class LoRALinear(nn.Module):
@@ -53,11 +76,11 @@ class LoRALinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., d_in) -> (..., d_out)."""
-        y = self.base(x)
-        low = F.linear(x, self.lora_a)  # (..., rank)
-        # One operation for product, scale and sum: y.view_as would need three passes over y.
-        y_2d, low_2d = y.reshape(-1, self.out_features), low.reshape(-1, low.size(-1))
-        return torch.addmm(y_2d, low_2d, self.lora_b.T, alpha=self.scale).view_as(y)
+        if torch.is_autocast_enabled(x.device.type):
+            # Rounded to bfloat16, W + scale B A would often be W: what the adapter says needs digits of its own.
+            return self.base(x) + self.scale * F.linear(F.linear(x, self.lora_a), self.lora_b)
+        y: Tensor = _Merged.apply(x, self.base.weight, self.base.bias, self.lora_a, self.lora_b, self.scale)
+        return y
 
     @property
     def weight(self) -> Tensor:

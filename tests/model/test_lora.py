@@ -180,6 +180,35 @@ def test_generation_reads_the_merged_weights(options: dict[str, Any]) -> None:
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
+def test_rounding_to_bfloat16_does_not_swallow_a_small_adapter() -> None:
+    """1 + 2^-10 is 1 in bfloat16, which has 8 digits of 2; beside W x of 0 the adapter's 2^-10 is still there."""
+    base = nn.Linear(2, 1, bias=False)
+    layer = LoRALinear(base, 1, 1.0, torch.Generator())
+    with torch.no_grad():
+        base.weight.fill_(1)
+        layer.lora_a.copy_(torch.tensor([[2.0**-10, 0]]))
+        layer.lora_b.fill_(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.tensor([1.0, -1.0])).item() == 2**-10
+
+
+def test_a_frozen_matrix_costs_no_gradient_and_no_copy() -> None:
+    """What is kept for the backward pass is the input and the parameters themselves: no W + scale B A, no B A x."""
+    adapted = with_adapters(model_of(), 2, 1.0)
+    layer = adapted.get_submodule("blocks.0.feed_forward.up")
+    kept: list[Tensor] = []
+    x = torch.randn(3, 12, dtype=torch.float64)
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        layer(x)
+    own = {t.data_ptr() for t in (x, *layer.parameters())}
+    assert kept and {tensor.data_ptr() for tensor in kept} <= own
+
+
 # What they land on.
 
 
