@@ -189,7 +189,9 @@ def train(
 
 torch.manual_seed(0)
 parrot = GPT(small)
-by_heart = train(parrot, [data.batch_at(0, batch_size=2)] * 240)
+# Stories 4 and 5 part at one token only. Of all others the model is sure (0.99 and
+# more, with six kinds of rounding), so that none is a tie which a last digit decides.
+by_heart = train(parrot, [data.batch_at(2, batch_size=2)] * 240)
 print("below 0.1 in the end:", by_heart[-1] < 0.1)
 assert by_heart[-1] < 0.1
 
@@ -198,9 +200,9 @@ assert by_heart[-1] < 0.1
 
 # %%
 recited = generate(parrot.eval(), [START], 190, stop_token=START, temperature=0)[0]
-originals = [stories.story_at("train", i).text for i in range(2)]
-print("word for word one of the two:", tokenizer.decode(recited) in originals)
-assert tokenizer.decode(recited) in originals
+learned = [stories.story_at("train", i).text for i in (4, 5)]
+print("word for word one of the two:", tokenizer.decode(recited) in learned)
+assert tokenizer.decode(recited) in learned
 
 # %% [markdown]
 # The loop works. (In three runs, each from another start and with another pair of stories, the last loss was below 0.01;
@@ -307,6 +309,7 @@ def answers(bug: str) -> dict[str, bool]:
         peeks = (logits - fresh(other))[:, :-1].abs().max() > 1e-5
         unseen, answer = batch_with(bug, 10_000, size=32)
         on_new = next_token_loss(trained(unseen), answer).item()
+    originals = [stories.story_at("train", i).text for i in range(2)]
     reads = [tokenizer.decode(row[row != IGNORE].tolist()) for row in targets]
     pairs = zip(fresh.parameters(), trained.parameters(), strict=True)
     return {
