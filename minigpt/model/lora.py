@@ -125,13 +125,16 @@ def check_choice(config: GPTConfig, on: Sequence[LoRAMatrix]) -> tuple[LoRAMatri
     Raises:
         InputError: for a kind that such a model does not have.
     """
-    there = [m for m in get_args(LoRAMatrix) if m != "gate" or config.feed_forward == "swiglu"]
+    absent: dict[str, str] = {}
+    if config.feed_forward != "swiglu":
+        absent["gate"] = f"feed_forward {config.feed_forward!r} has none"
+    if config.n_labels:
+        absent["head"] = "a classifier's head is new, and is trained whole"
+    there = [matrix for matrix in get_args(LoRAMatrix) if matrix not in absent]
     for matrix in on:
         if matrix not in there:
-            raise InputError(
-                f"an adapter on {matrix!r} would land on nothing: a model with feed_forward {config.feed_forward!r} "
-                f"has no such matrix; choose from {', '.join(there)}"
-            )
+            why = absent.get(matrix, "no model has such a matrix")
+            raise InputError(f"an adapter on {matrix!r} would land on nothing: {why}; choose from {', '.join(there)}")
     return tuple(m for m in there if (m in on if on else m != "head"))
 
 
@@ -247,7 +250,7 @@ def adapter_count(config: GPTConfig, rank: int, on: Sequence[LoRAMatrix] = ()) -
         "qkv": config.n_layers * (d + d + 2 * kv),
         "output": config.n_layers * 2 * d,
         **dict.fromkeys(("up", "gate", "down"), config.n_layers * (d + d_ff)),
-        "head": d + config.padded_vocab_size,
+        "head": d + config.n_outputs,
     }
     return rank * sum(widths[matrix] for matrix in check_choice(config, on))
 

@@ -43,12 +43,17 @@ def save_adapter(path: Path, model: GPT) -> None:
     """Write the adapters of a model to a file, whole or not at all.
 
     Raises:
-        InputError: for a model without adapters, or when the file cannot be written; what was there before is
-            untouched.
+        InputError: for a model without adapters or that has learned more than adapters, or when the file cannot be
+            written; what was there before is untouched.
     """
     found, state = adapters(model), adapter_state(model)
     if not found:
         raise InputError("the model has no adapters to save: train it with a lora_rank, or save it as a checkpoint")
+    if more := [name for name, p in model.named_parameters() if p.requires_grad and name not in state]:
+        raise InputError(
+            f"beside its adapters the model has learned {more[0]}, as a classifier's head: save it as a checkpoint, "
+            "which holds all of it"
+        )
     layer = model.get_submodule(found[0].name)
     assert isinstance(layer, LoRALinear)
     said: dict[str, Any] = {

@@ -267,9 +267,15 @@ def test_training_holds_what_was_predicted(rank: int, on: Any) -> None:
             {},
             2,
             ("gate",),
-            "'gate' would land on nothing.*'gelu' has no such matrix; choose from qkv, output, up, down",
+            "'gate' would land on nothing: feed_forward 'gelu' has none; choose from qkv, output",
         ),
-        ({}, 2, ("c_attn",), "'c_attn' would land on nothing"),
+        ({}, 2, ("c_attn",), "'c_attn' would land on nothing: no model has such a matrix"),
+        (
+            {"n_labels": 3, "tie_embeddings": False},
+            2,
+            ("head",),
+            "'head' would land on nothing: a classifier's head is",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, Any], rank: int, on: Any, message: str) -> None:

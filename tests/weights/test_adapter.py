@@ -126,6 +126,10 @@ def test_what_is_no_adapter_is_refused(tmp_path: Path) -> None:
         load_adapter(tmp_path / "other", base)
     with pytest.raises(InputError, match="has no adapters to save"):
         save_adapter(tmp_path / "none", base)
+    classifier = trained(base_of(n_labels=3, tie_embeddings=False))
+    classifier.output_head.requires_grad_(True)
+    with pytest.raises(InputError, match="has learned output_head.weight, as a classifier's head: save it as a check"):
+        save_adapter(tmp_path / "none", classifier)
     assert not (tmp_path / "none").exists()
 
 
