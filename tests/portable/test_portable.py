@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -12,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minigpt.config import GPTConfig
+from minigpt.model.gpt import GPT
 from tests.portable import __main__ as portable
 from tests.portable.startup.another_processor import ERROR, NOISY, Noise, overloads
 
@@ -58,6 +61,29 @@ def test_noise_reaches_what_the_layers_of_a_model_call_and_their_gradients() -> 
         assert exact.grad is not None and noisy.grad is not None
         assert not torch.equal(exact.grad, noisy.grad), number
         assert torch.allclose(exact.grad, noisy.grad, rtol=1e-3, atol=1e-4), number
+
+
+def test_noise_is_the_same_in_inference_mode_where_torch_shows_a_mode_other_operations() -> None:
+    model = GPT(GPTConfig(vocab_size=11, context_length=8, n_layers=1, n_heads=2, d_model=8))
+    x = draw(2, 5, 8)
+    calls: list[Callable[[], Tensor]] = [
+        lambda: F.linear(x, draw(8, 8), draw(8)),
+        lambda: x @ draw(8, 3),
+        lambda: torch.einsum("btd,ed->bte", x, draw(4, 8)),
+        lambda: x.softmax(-1),
+        lambda: x.log_softmax(-1),
+        lambda: F.layer_norm(x, (8,)),
+        lambda: F.scaled_dot_product_attention(x, x, x, is_causal=True),
+        lambda: F.cross_entropy(x.flatten(0, 1), torch.arange(10) % 8),
+        lambda: model(torch.arange(8)[None]),
+    ]
+    for number, call in enumerate(calls):
+        with torch.no_grad():
+            exact = call()
+            with Noise(1):
+                expected = call()
+        with torch.inference_mode(), Noise(1):
+            assert torch.equal(call(), expected) and not torch.equal(expected, exact), number
 
 
 def test_results_written_into_a_given_tensor_stray_in_place() -> None:

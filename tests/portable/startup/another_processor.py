@@ -49,6 +49,12 @@ class Noise(TorchDispatchMode):
         self.starts: dict[Any, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.is_inference_mode_enabled():
+            # There a mode is shown linear, matmul, softmax, … whole; elsewhere the operations that they consist of.
+            with self:
+                result = func.decompose(*args, **(kwargs or {}))
+            if result is not NotImplemented:
+                return result
         result = func(*args, **(kwargs or {}))
         if func in self.noisy:
             for part in result if isinstance(result, tuple | list) else (result,):
