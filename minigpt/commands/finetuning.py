@@ -33,7 +33,7 @@ class Finetune:
     resume: bool = False
     """Go on with the run in --out from its newest good checkpoint."""
     stories: float = 0.0
-    """Share of the steps that learn from stories, so that the model does not forget how to tell one."""
+    """Share of the steps that learn from stories, so that the model does not forget how to tell one (0.25)."""
     skip_bad: bool = False
     """Leave out lines of the file that cannot be used, such as those too long for the context, and count them."""
     device: str = "auto"
