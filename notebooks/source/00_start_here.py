@@ -117,6 +117,7 @@ check.mean(mean)
 # | 12 | [Many GPUs](12_many_gpus.ipynb) | data parallelism, rehearsed on CPU processes | 100 min |
 # | 13 | [Generation](13_generation.ipynb) | sampling, the KV cache | 95 min |
 # | 14 | [GPT-2's weights](14_gpt2_weights.ipynb) | load and export them | 95 min |
+# | 15 | [Classification](15_classification.ipynb) | a head for labels; what pre-training is worth; decisions and their cost | 95 min |
 #
 # **Where to begin?** With lesson 1, if in doubt. If you have never used torch, or slopes and logarithms are long ago, read
 # [Torch and slopes](00b_torch_and_slopes.ipynb) first; each lesson says which of its sections it needs. Each lesson stands

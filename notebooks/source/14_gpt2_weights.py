@@ -1001,4 +1001,4 @@ temporary.cleanup()
 # - Shannon 1948, A Mathematical Theory of Communication, section 9 (https://doi.org/10.1002/j.1538-7305.1948.tb01338.x)
 # - Delétang et al. 2023, Language Modeling Is Compression (https://arxiv.org/abs/2309.10668)
 #
-# **Next** · Lesson 15 · Fine-tuning (planned): the same game on other texts, from weights that somebody trained before you.
+# **Next** · [Lesson 15 · Classification](15_classification.ipynb): weights that somebody trained before you, and another task for them.
