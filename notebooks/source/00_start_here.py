@@ -98,7 +98,7 @@ check.mean(mean)
 # %% [markdown]
 # ## The lessons
 #
-# The course takes about 22 hours. A lesson is one sitting. Where a heading ends in «(optional)», nothing later needs that
+# The course takes about 24 hours. A lesson is one sitting. Where a heading ends in «(optional)», nothing later needs that
 # section, and its minutes are not counted.
 #
 # | | lesson | you will understand | time |

@@ -147,7 +147,7 @@ assert len(changed) > 8
 
 # %% [markdown]
 # The mood of a story depends on *which other story stands beside it*. Nothing raised an error. Every program that reads a label from
-# a GPT must get this right, and many did not.
+# a GPT must get this right, and it is easily got wrong.
 #
 # **Where, then, must the label be read, and how would you have noticed?** That is the first question of this lesson.
 
@@ -227,7 +227,7 @@ for place, found in places.items():
 
 # %% [markdown]
 # The figures in brackets are a **confidence interval**: if the same measurement were made again and again on other stories, in 95 of 100 cases
-# such an interval would hold the true share (Wilson 1927). With 200 stories it is about ten percent wide. A share without it says little.
+# such an interval would hold the true share (Wilson 1927). With 200 stories it is some ten points of a hundred wide. A share without it says little.
 #
 # <div class="alert alert-warning"> <b>You may have read</b> that a classifier finds its position by itself: «the last token that is not padding». It
 # does so in the library transformers, by looking for the padding's <i>id</i>. If the padding is the end-of-text token, and a text really ends in it,
@@ -411,7 +411,7 @@ assert means["pre-trained"][1] > means["untrained"][2] - 0.05
 "pre-trained is ahead of untrained"
 
 # %% [markdown]
-# Compare the first two rows: the pre-trained states reach with 10 to 30 labels what the untrained ones need about 100 for. That is what pre-training is worth
+# Compare the first two rows: the pre-trained states reach with 30 labels what the untrained ones do not reach with 100. That is what pre-training is worth
 # here. Whoever stops at these two rows has a fine result. But look at the third: word counts, without any GPT, do as well as the storyteller. The word «upset» gives the mood away.
 #
 # Now the comments, of which the best possible is known.
@@ -430,7 +430,7 @@ assert means["word counts"][3] < limit + 0.03
 "on comments, pre-training on stories is worth nothing"
 
 # %% [markdown]
-# Here pre-training is worth *nothing*, or less: the untrained GPT is at least as good. It stirs all words into its last vector and forgets none. The storyteller has learned
+# Here pre-training is worth *nothing*, or less: the untrained GPT is at least as good. A likely reason: random weights stir all words into the last vector and favour none. The storyteller has learned
 # to keep what helps with the *next token of a story*, and to drop the rest; that these are comments, with a sentiment, helps with no story. Pre-training helps where the label depends on
 # something that helped to predict the next token. It is no magic that comes with size.
 #
@@ -529,8 +529,7 @@ print("targets that count:", targets[targets != IGNORE].tolist())
 print("at positions:      ", (targets != IGNORE).nonzero()[:, 1].tolist())
 
 # %% [markdown]
-# 30 stories with a mood, 40 steps of 8 of them. The control is the same shape with random weights, all of it trained on the same 30: first with the storyteller's recipe, then with one of its own, a smaller learning
-# rate and 60 steps.
+# 30 stories with a mood, 40 steps of 8 of them. The control is the same shape with random weights, all of it trained on the same 30.
 
 # %% tags=["nbval-ignore-output"]
 few = LabelData(
@@ -549,14 +548,12 @@ recipe = TrainConfig(
     threads=1,
     precision="float32",
 )
-own = replace(recipe, max_steps=60, learning_rate=1e-3)
 plans: dict[str, tuple[GPT, TrainConfig]] = {
     # three rows alone learn nothing at a small rate
     "head": (pretrained, replace(recipe, trained="head", learning_rate=1e-2)),
     "last block": (pretrained, replace(recipe, trained="last")),
     "everything": (pretrained, recipe),
     "from nothing": (untrained, recipe),
-    "from nothing, own recipe": (untrained, own),
 }
 reached: dict[str, float] = {}
 for name, (model, plan) in plans.items():
@@ -573,20 +570,20 @@ for name, (model, plan) in plans.items():
     )
 
 # %%
-# over three seeds: everything 0.91 to 0.93, the head alone 0.67
+# other seeds and other 30 stories: everything 0.91 to 0.95, the head 0.67 to 0.81
 assert reached["everything"] > reached["head"] + 0.08
-assert reached["everything"] > 0.8 and reached["from nothing, own recipe"] > 0.7
+assert reached["everything"] > 0.8
 "all weights learning is ahead of the head alone"
 
 # %% [markdown]
-# Three things to read off.
+# Two things to read off.
 #
-# - The head alone, 432 numbers, is far behind. The states were made for the next token, and only weights below the head can make them speak of moods.
-# - With *one* recipe, pre-training looks like a great advance over nothing.
-# - With a recipe *of its own*, the model from nothing comes close. A control that gets the other's settings is half a control.
+# - The head alone, 432 numbers, is behind. The states were made for the next token, and only weights below the head can make them speak of moods. (The logistic regression above found better heads from 30
+#   labels: it goes to the optimum, and 40 steps do not.)
+# - From nothing is behind as well, with this recipe. How far depends on luck: with other first weights, a third of the learning rate and 60 steps, the same shape came to 0.9 in a trial of ours. Whoever compares must let the control have a
+#   recipe of its own and several seeds. One run of each, as here, is a suggestion.
 #
-# So on moods, which words give away, 30 labels are enough even for a model that starts from nothing. (The logistic regression above had a better head from the same 30: it goes to the optimum, and 40 steps do not.) Which of the three to choose? Frozen costs one pass through the texts, and many heads can share one
-# model. All weights costs a copy of the model for each task; lesson 17 makes that copy small (planned).
+# Which one to choose? Frozen costs one pass through the texts, and many heads can share one model. All weights cost a copy of the model for each task; lesson 17 makes that copy small (planned).
 
 # %% [markdown]
 # ## A decision has a price
@@ -665,7 +662,7 @@ assert alarm_threshold(1, 1) == 0.5
 # %% [markdown]
 # ### Every threshold at once
 #
-# Whoever does not know the costs yet draws all thresholds: for each, the share of fine comments that raise an alarm, and the share of harmful ones that are missed. In this world the best possible curve is known as well.
+# Whoever does not know the costs yet draws all thresholds: for each, the share of fine comments that raise an alarm, and the share of harmful ones that are missed. In this world the best possible curve is known as well: alarm where the odds of harm are highest (Neyman and Pearson 1933).
 #
 # ### Exercise 3 · the trade-off (★★★, 20 min)
 #
@@ -768,7 +765,7 @@ assert temperature > 1.5 and errors["with temperature"] < errors["as fitted"] / 
 assert bills["with temperature"] < bills["as fitted"]
 
 # %% [markdown]
-# No prediction changed, so accuracy is the same to the last digit. The *cost* fell, because decisions with a price read the probability and not only which is largest. Overconfidence is the rule for models that were fitted long on little; Guo et al. found it in large
+# No prediction changed, so accuracy is the same to the last digit. The *cost* fell, because decisions with a price read the probability and not only which is largest. Models that were fitted long on little are often overconfident; Guo et al. found it in modern
 # networks, and this is their remedy.
 
 # %% [markdown]
