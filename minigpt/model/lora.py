@@ -53,7 +53,9 @@ class _Merged(torch.autograd.Function):
         x, weight, a, b = ctx.saved_tensors
         dx = dy @ torch.addmm(weight, b, a, alpha=ctx.scale) if ctx.needs_input_grad[0] else None
         x, dy = x.reshape(-1, x.size(-1)), dy.reshape(-1, dy.size(-1))  # (N, d_in), (N, d_out)
-        return dx, None, None, ctx.scale * ((dy @ b).T @ x), ctx.scale * (dy.T @ (x @ a.T)), None
+        low_x, low_dy = F.linear(x, a), F.linear(dy, b.T.contiguous())  # (N, rank)
+        # Narrow products: the same ones transposed or not contiguous take two to seven times as long on a CPU.
+        return dx, None, None, ctx.scale * (low_dy.T @ x), ctx.scale * (low_x.T @ dy).T, None
 
 
 class LoRALinear(nn.Module):
