@@ -385,8 +385,8 @@ PRESETS: dict[str, Preset] = {
 }
 
 FINETUNING: dict[str, TrainConfig] = {
-    # Answers, at the storyteller's size. No weight decay: it would pull at what the model knows already. Without
-    # stories among its steps (--stories 0.25) it forgets how to tell one.
+    # Answers, at the storyteller's size: where to begin, not yet taken to its end. No weight decay: it would pull at
+    # what the model knows already.
     "chats": TrainConfig(
         max_steps=1500, batch_size=16, optimizer="muon", learning_rate=5e-3, muon_learning_rate=0.015, warmup_steps=75,
         weight_decay=0.0, eval_every=500, save_every=500,
