@@ -11,7 +11,7 @@
 # - predict what it saves in numbers, memory and arithmetic, and what it does not save,
 # - merge an adapter into its model, or keep many beside one.
 #
-# **Time** 90 min
+# **Time** 95 min
 #
 # **Builds on** lesson 6 (two of the matrices), lesson 9 (gradients and AdamW), and [Torch and slopes](00b_torch_and_slopes.ipynb),
 # sections 5, 6 and 10
@@ -35,11 +35,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import minigpt.model.lora
 from minigpt.config import InputError, LoRAMatrix
-from minigpt.course import check, plots, start_lesson
+from minigpt.course import check, start_lesson
 from minigpt.evaluation.intervals import wilson
 from minigpt.model.gpt import GPT, parameter_count
-from minigpt.model.lora import adapter_count, merged, report, training_bytes
-from minigpt.model.lora import with_adapters
+from minigpt.model.lora import (
+    adapter_count,
+    merged,
+    report,
+    training_bytes,
+    with_adapters,
+)
 from minigpt.text import stories
 from minigpt.weights.adapter import load_adapter, save_adapter
 from minigpt.weights.checkpoint import load_model
@@ -58,7 +63,7 @@ assert START is not None
 
 
 class Questions(NamedTuple):
-    """Openings of stories, each with a question mark behind it, and the right answers."""
+    """Openings of stories, a question mark behind each, and the right answers."""
 
     ids: Tensor  # (N, T), filled up behind the question mark
     last: Tensor  # (N,) where the question mark stands
@@ -73,15 +78,19 @@ def questions(fact: str, split: str, count: int) -> Questions:
     texts, answers, number = [], [], 0
     while len(texts) < count:
         story, number = stories.story_at(split, number), number + 1
-        opening = " ".join(re.split(r"(?<=[.!?]) ", story.text)[:3])  # three sentences
-        answer = tokenizer.encode(f" {story.facts[fact]}") if fact in story.facts else []
+        opening = " ".join(re.split(r"(?<=[.!?]) ", story.text)[:2])  # two sentences
+        answer = (
+            tokenizer.encode(f" {story.facts[fact]}") if fact in story.facts else []
+        )
         if len(answer) == 1 and story.facts[fact] in opening:
             texts.append([START, *tokenizer.encode(f"{opening}?")])
             answers += answer
     ids = torch.full((count, max(map(len, texts))), START)
     for row, text in enumerate(texts):
         ids[row, : len(text)] = torch.tensor(text)
-    return Questions(ids, torch.tensor([len(t) - 1 for t in texts]), torch.tensor(answers))
+    return Questions(
+        ids, torch.tensor([len(t) - 1 for t in texts]), torch.tensor(answers)
+    )
 
 
 who, who_test = questions("hero", "train", 2000), questions("hero", "test", 300)
@@ -97,7 +106,9 @@ print("right answer:", tokenizer.decode([int(who_test.answers[0])]))
 def answer_logits(model: GPT, asked: Questions) -> Tensor:
     """What the model says after each question mark: (N, vocab_size)."""
     hidden = model.hidden_states(asked.ids)  # (N, T, d_model)
-    logits: Tensor = model.output_head(hidden[torch.arange(len(asked.last)), asked.last])
+    logits: Tensor = model.output_head(
+        hidden[torch.arange(len(asked.last)), asked.last]
+    )
     return logits
 
 
@@ -109,7 +120,9 @@ def count_right(model: GPT, asked: Questions) -> int:
 commonest = Counter(who.answers.tolist()).most_common(1)[0][0]
 n_test = len(who_test.answers)
 blind = int((who_test.answers == commonest).sum())
-print(f"the storyteller:         {count_right(storyteller, who_test):3} of {n_test} right")
+print(
+    f"the storyteller:         {count_right(storyteller, who_test):3} of {n_test} right"
+)
 print(f"always the same name:    {blind:3} of {n_test} right")
 assert count_right(storyteller, who_test) == 0
 
@@ -176,13 +189,14 @@ for line in product:
     print(line)
 
 # %% [markdown]
-# Sixteen numbers, made of eight. Each row of the table is a multiple of `row`: once, twice, zero times, minus once. Such a table has **rank**
-# 1. In general the rank is the smallest number of column-times-row tables that add up to the matrix. Two of them, added:
+# Sixteen numbers, made of eight. Each row of the table is a multiple of `row`: once, twice, zero times, minus once. The table has
+# **rank** 1. In general the rank is the smallest number of column-times-row tables that add up to the matrix. Two of them, added:
 
 # %%
 second_column, second_row = [0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]
 total = [
-    [product[i][j] + second_column[i] * second_row[j] for j in range(4)] for i in range(4)
+    [product[i][j] + second_column[i] * second_row[j] for j in range(4)]
+    for i in range(4)
 ]
 for line in total:
     print(line)
@@ -195,7 +209,12 @@ for line in total:
 B = torch.tensor([column, second_column], dtype=torch.float64).T  # (4, 2)
 A = torch.tensor([row, second_row], dtype=torch.float64)  # (2, 4)
 assert torch.equal(B @ A, torch.tensor(total, dtype=torch.float64))
-print("rank:", int(torch.linalg.matrix_rank(B @ A)), " numbers in B and A:", B.numel() + A.numel())
+print(
+    "rank:",
+    int(torch.linalg.matrix_rank(B @ A)),
+    " numbers in B and A:",
+    B.numel() + A.numel(),
+)
 
 # %% [markdown]
 # At 4 × 4 and rank 2 nothing is gained: 16 numbers, made of 16. A matrix of $d_{out}$ rows and $d_{in}$ columns has $d_{out}\,d_{in}$
@@ -203,7 +222,9 @@ print("rank:", int(torch.linalg.matrix_rank(B @ A)), " numbers in B and A:", B.n
 
 # %%
 for size in (4, 144, 12_288):  # GPT-3 is 12,288 wide
-    print(f"{size:6} × {size}: {size * size:11,} numbers, at rank 2 {2 * (size + size):6,}")
+    print(
+        f"{size:6} × {size}: {size * size:11,} numbers, at rank 2 {2 * (size + size):6,}"
+    )
 
 # %% [markdown]
 # ### Exercise 1 · how many numbers (★☆☆, 5 min)
@@ -241,7 +262,9 @@ for name, matrix in {"clean": B @ A, "with dirt": B @ A + dirt}.items():
     values = torch.linalg.svdvals(matrix)
     squares = values**2 / (values**2).sum()
     print(f"{name:<10} singular values {[f'{abs(v):.3f}' for v in values.tolist()]}")
-    print(f"{'':<10} share of the squares {[f'{abs(s):.4f}' for s in squares.tolist()]}")
+    print(
+        f"{'':<10} share of the squares {[f'{abs(s):.4f}' for s in squares.tolist()]}"
+    )
 
 # %% [markdown]
 # ### Exercise 2 · the nearest of low rank (★★☆, 10 min)
@@ -275,7 +298,7 @@ def nearest_of_rank(matrix: Tensor, rank: int) -> Tensor:
 # ## What fine-tuning did
 #
 # Now look into `whole`. Take each matrix of its three blocks, and subtract what it was before. The difference is what fine-tuning learned,
-# with up to 144 singular values. How much of it do the largest four hold? (Of the sum of squares.) Three controls: the *same numbers* of the
+# with 144 singular values. How much of it do the largest four hold? (Of the sum of squares.) Three controls: the *same numbers* of the
 # difference in random places; random numbers of the same shape; and the matrix itself, which took hours to train and not seconds.
 
 # %% tags=["nbval-ignore-output"]
@@ -317,6 +340,7 @@ assert average > 0.7
 #
 # A share of squares is no skill yet. So build models: the storyteller, plus the update cut to rank $r$ in each of the twelve matrices. And the
 # other way round: the update *without* its first $r$.
+
 
 # %% tags=["nbval-ignore-output"]
 def with_updates(updates: dict[str, Tensor]) -> GPT:
@@ -367,8 +391,10 @@ W, bias = [[1.0, 0.0, -1.0], [2.0, 1.0, 0.0]], [0.5, -0.5]
 a, b = [1.0, -1.0, 1.0], [3.0, -2.0]  # A has one row, B has one column
 scale = 2.0 / 1
 
-base_output = [sum(w * v for w, v in zip(W[i], x)) + bias[i] for i in range(2)]
-low = sum(w * v for w, v in zip(a, x))
+base_output = [
+    sum(w * v for w, v in zip(W[i], x, strict=True)) + bias[i] for i in range(2)
+]
+low = sum(w * v for w, v in zip(a, x, strict=True))
 by_hand = [base_output[i] + scale * b[i] * low for i in range(2)]
 print("W x + b:", base_output, "  A x:", low, "  with the adapter:", by_hand)
 
@@ -399,7 +425,7 @@ print("new:", at_first.tolist(), " with our A and B:", layer(x_row).tolist())
 # ### Why B begins at zero, and A does not
 #
 # A new adapter must not disturb the model, so $BA$ has to be zero. Zero in both would do that. What would they learn? By the chain rule $B$ gets its
-# gradient through $Ax$, and $A$ gets its through $B$:
+# gradient through $Ax$, and $A$ gets its through $B$. (The $A$ and $B$ of above stand for random ones.)
 
 
 # %%
@@ -428,7 +454,7 @@ assert first_gradients(zero_a, zero_b) == (0.0, 0.0)
 # zero looks like a matter of taste, and is not quite. Hayou et al. (2024) find that a random $A$ with a zero $B$ bears higher learning rates and comes out better on average. That
 # is the paper's choice, and ours.
 #
-# ### Exercise 3 · your adapter (★★★, 25 min)
+# ### Exercise 3 · your adapter (★★★, 20 min)
 #
 # Write the layer from an empty cell. `Adapted(base, rank, alpha)` is given an `nn.Linear` and
 #
@@ -481,7 +507,7 @@ check.adapted_layer(Adapted)
 # ## Into the GPT
 #
 # `with_adapters` puts such a layer in place of every matrix of a kind, and tells what it found. That report is worth reading. Whoever picks
-# the matrices by a pattern of names, as most libraries do, may hit two of seven, and no error says so.
+# the matrices by a pattern of names, as libraries do, may hit two of seven, and no error says so.
 
 # %%
 small = with_adapters(storyteller, rank=1, alpha=2.0)
@@ -491,7 +517,7 @@ expected = sum(1 * (d_out + d_in) for d_out, d_in in shapes)
 learned = sum(p.numel() for p in small.parameters() if p.requires_grad)
 assert learned == expected == adapter_count(storyteller.config, rank=1)
 with torch.no_grad():
-    assert torch.equal(small(who_test.ids), storyteller(who_test.ids))
+    assert torch.equal(small(who_test.ids[:20]), storyteller(who_test.ids[:20]))
 
 # %% [markdown]
 # At rank 1 it learns 6,912 numbers beside a million that stand still, and so far its answers are the storyteller's bit for bit. Train it as before. The learning
@@ -585,7 +611,7 @@ def step_flops(model: GPT) -> tuple[int, int]:
 def kept_for_backward(model: GPT) -> int:
     """Bytes of what the forward pass keeps for the backward pass, without weights."""
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    sizes = {}
+    sizes: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -615,7 +641,7 @@ assert kept["rank 1"] > 0.9 * kept["all numbers"]
 # gradients have to travel through every layer. With long texts and many rows they outweigh the rest. What does the clock say?
 
 # %% tags=["nbval-ignore-output"]
-spent = {name: [] for name in trial}
+spent: dict[str, list[float]] = {name: [] for name in trial}
 for _ in range(3):  # in turn, so that other work on this machine meets both
     for name, model in trial.items():
         began = time.process_time()
@@ -635,25 +661,159 @@ assert milliseconds["rank 1"] > 0.3 * milliseconds["all numbers"]
 # ## Which matrices?
 #
 # The paper put adapters on attention only, with an equal number of parameters for each choice, and found that a low rank on several matrices beats a high rank
-# on one (section 7.1, table 5). Let us do the like: about 6,900 numbers, spread over all twelve matrices or put into one kind. A harder question
-# this time: «*Where* does the hero go?» Twenty-five steps are few, so that the answers are not all perfect. Three seeds each, for $A$ and for the order of the questions.
+# on one (section 7.1, table 5). Let us do the like: about 6,900 numbers, spread over all twelve matrices or put into one kind. Twenty steps are few, so that it shows
+# who learns fast. Three seeds each, for $A$ and for the order of the questions. The last line is a control: a kind that does well, at rank 1, with an eighth of the numbers.
 
 # %% tags=["nbval-ignore-output"]
-where, where_test = questions("place", "train", 2000), questions("place", "test", 300)
 choices: dict[str, tuple[int, tuple[LoRAMatrix, ...]]] = {
     "all twelve, rank 1": (1, ()),
     "qkv, rank 4": (4, ("qkv",)),
     "output, rank 8": (8, ("output",)),
-    "up, rank 3": (3, ("up",)),
     "down, rank 3": (3, ("down",)),
     "head alone, rank 3": (3, ("head",)),
+    "output, rank 1": (1, ("output",)),
 }
 found: dict[str, list[int]] = {}
 for name, (rank, on) in choices.items():
     found[name] = []
     for seed in range(3):
         model = with_adapters(storyteller, rank, alpha=2.0 * rank, on=on, seed=seed)
-        fine_tune(model, where, steps=25, learning_rate=1e-2, seed=seed)
-        found[name].append(count_right(model, where_test))
+        fine_tune(model, who, steps=20, learning_rate=1e-2, seed=seed)
+        found[name].append(count_right(model, who_test))
     size = adapter_count(storyteller.config, rank, on)
-    print(f"{name:<20} {size:,} numbers: {found[name]} of 300 right")
+    print(f"{name:<20} {size:5,} numbers: {found[name]} of {n_test} right")
+
+# %%
+assert max(found["head alone, rank 3"]) < 0.2 * n_test
+for name in ("all twelve, rank 1", "output, rank 8", "down, rank 3"):
+    assert min(found[name]) > 0.7 * n_test
+
+# %% [markdown]
+# Each of the kinds inside the blocks that we tried does well on this question, with queries, keys and values a little behind. The head alone does not: it sees what the last block
+# has made of the question mark, and if nothing has fetched the name by then, no change of the head brings it back. And at rank 1 the output matrices, which did so well, have not begun to answer
+# after twenty steps: with fewer numbers and the same learning rate it takes longer, if it comes at all.
+# Three seeds and one small question are a suggestion and no more. Others find on large models that adapters on attention alone stay behind, at equal numbers, and that all
+# matrices should have one (Schulman et al. 2025). That is the default here: none named means all of the blocks.
+
+# %% [markdown]
+# ## Merged, and gone
+#
+# A trained adapter need not stay beside its matrix. $Wx + \frac{\alpha}{r} BAx$ is $(W + \frac{\alpha}{r} BA)\,x$: add the product to $W$ once, and a plain model is left.
+
+# %%
+plain = merged(small)
+few = who_test.ids[:20]
+exact = copy.deepcopy(small).double()
+with torch.no_grad():
+    for name in names:
+        adapted = small.get_submodule(name.removesuffix(".weight"))
+        assert isinstance(adapted, minigpt.model.lora.LoRALinear)
+        added = adapted.scale * adapted.lora_b @ adapted.lora_a
+        gap = plain.get_parameter(name) - (before[name] + added)
+        assert float(gap.abs().max()) < 1e-6
+    assert torch.allclose(merged(exact)(few), exact(few), atol=1e-6)
+assert sum(p.numel() for p in plain.parameters()) == parameter_count(storyteller.config)
+assert step_flops(plain) == work["all numbers"]
+print("merged: the same to 1e-6, with as many numbers and FLOPs as the base")
+
+# %% [markdown]
+# So at use it costs nothing. Older adapters put layers *between* the model's own, and these stay (section 4.1 of the paper, «No Additional Inference Latency»). But keep the
+# base: subtract the product again, and you do not get it back. Rounding has taken its share:
+
+# %%
+weight = torch.rand(10_000, generator=torch.Generator().manual_seed(0))
+change = 0.01 * torch.rand(10_000, generator=torch.Generator().manual_seed(1))
+lost = int(((weight + change) - change != weight).sum())
+print(f"of 10,000 numbers in float32, {lost:,} do not come back to the last bit")
+
+# %% [markdown]
+# ## Many adapters, one base
+#
+# The other way is not to merge. Train a second adapter, for another question about the same openings: «What kind of animal is it?» Both read the same base, in the same memory.
+
+# %% tags=["nbval-ignore-output"]
+kind, kind_test = questions("kind", "train", 2000), questions("kind", "test", 300)
+animal = with_adapters(storyteller, rank=1, alpha=2.0)
+fine_tune(animal, kind, steps=40, learning_rate=1e-2)
+animal_right = count_right(animal, kind_test)
+show_right("what kind of animal", animal_right)
+models = {"base": storyteller, "who": small, "what animal": animal}
+for number in range(3):
+    asked = who_test.pick(torch.tensor([number]))
+    print(tokenizer.decode(asked.ids[0, 1 : asked.last[0] + 1].tolist()))
+    for name, model in models.items():
+        with torch.no_grad():
+            said = int(answer_logits(model, asked).argmax())
+        print(f"    {name:<12}{tokenizer.decode([said])}")
+
+# %%
+assert animal_right > 0.8 * n_test
+base_matrix = storyteller.get_parameter(names[0])
+for model in (small, animal):
+    theirs = model.get_parameter(names[0].replace(".weight", ".base.weight"))
+    assert theirs.data_ptr() == base_matrix.data_ptr(), "the same place in memory"
+assert count_right(storyteller, who_test) == 0, "and the base is what it was"
+
+# %% [markdown]
+# The question is not in the text: the adapter *is* the question. A server can keep one large model and hundreds of such pairs of strips, and take for each customer's text
+# the one that belongs to it. On disk an adapter stands alone:
+
+# %%
+temporary = tempfile.TemporaryDirectory()
+who_file = Path(temporary.name) / "who.safetensors"
+save_adapter(who_file, small)
+in_file, of_base = who_file.stat().st_size, 4 * parameter_count(storyteller.config)
+print(
+    f"the adapter's file: {in_file / 1000:.0f} kB; "
+    f"the base's numbers: {of_base / 1000:,.0f} kB"
+)
+again = load_adapter(who_file, storyteller)
+with torch.no_grad():
+    assert torch.equal(again(few), small(few))
+
+# %% [markdown]
+# Alone it is worth nothing. $BA$ was learned *beside* a certain $W$; beside another it points anywhere. Shapes would not tell, because every model of this size has the same. So our file also holds
+# a fingerprint of the base's weights. Here is a base in which one number has changed by a thousandth:
+
+# %%
+other_base = copy.deepcopy(storyteller)
+with torch.no_grad():
+    other_base.get_parameter(names[0])[0, 0] += 0.001
+try:
+    load_adapter(who_file, other_base)
+    refused = False
+except InputError as problem:
+    refused = "belongs to another base model" in str(problem)
+print("refused:", refused)
+assert refused
+temporary.cleanup()
+
+# %% [markdown]
+# For so small a change it would not have mattered. But nobody could say where mattering begins, and the answers would not look broken, only worse.
+#
+# ### With the package (optional)
+#
+# `minigpt finetune --task mood --model storyteller --lora 8 --out runs/mood` does all this with one of the package's own tasks: it trains the adapters with `Trainer`, so that a run can be stopped
+# and taken up again, and counts right answers before and after. `TrainConfig` has the same choices by name: `lora_rank`, `lora_alpha`, `lora_on`.
+
+# %% [markdown]
+# ## What to remember
+#
+# 1. A matrix of rank r is r columns times r rows. It has r (d_out + d_in) numbers in place of d_out · d_in.
+# 2. What fine-tuning changed here was nearly of rank 1 in each matrix, and the rest did nothing. Shuffled, the same numbers are not low-rank and do nothing either.
+# 3. LoRA: y = W x + b + (α/r) B A x, with W frozen, A random, B zero. At first it changes nothing; with both at zero it never would.
+# 4. It saves what training keeps for each number (here three quarters) and files. It saves at most a third of the arithmetic, and hardly any activations.
+# 5. Merge it, and it costs nothing at use. Keep it apart, and one base serves many jobs. It belongs to that base and to no other.
+
+# %% [markdown]
+# ## Primary sources
+#
+# - Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models, sections 1, 4.1, 4.2, 7.1 and 7.2 (https://arxiv.org/abs/2106.09685)
+# - Aghajanyan, Zettlemoyer and Gupta 2020, Intrinsic Dimensionality Explains the Effectiveness of Language Model Fine-Tuning (https://aclanthology.org/2021.acl-long.568)
+# - Eckart and Young 1936, The approximation of one matrix by another of lower rank (https://doi.org/10.1007/BF02288367)
+# - Hayou, Ghosh and Yu 2024, The Impact of Initialization on LoRA Finetuning Dynamics (https://arxiv.org/abs/2406.08447)
+# - Schulman et al. 2025, LoRA Without Regret (https://thinkingmachines.ai/blog/lora/)
+# - Radford et al. 2018, Improving Language Understanding by Generative Pre-Training (https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf)
+# - Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference (https://doi.org/10.1080/01621459.1927.10502953)
+#
+# **Next** · Lesson 18 · Preferences (planned): two answers, and which of them people like better.

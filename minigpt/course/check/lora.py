@@ -115,13 +115,12 @@ def bytes_held(answer: Callable[[int, int], int]) -> str | None:
         16 * 10: "The frozen ones are missing: the forward pass needs them.",
         1000 + 4 * 10: "That counts numbers. How many bytes has one in float32?",
         4 * 1010: "That is the weights alone. What does training keep beside each learned one?",
-        4 * 1000 + 12 * 10: "Of weight, gradient and the two means, three are counted.",
+        4 * 1000 + 12 * 10: "Of weight, gradient and two means, three are counted (or the learned ones are taken from the frozen).",
         4 * 1000 + 8 * 10: "That is weight and gradient. AdamW keeps two means more.",
         8 * 1000 + 16 * 10: "A frozen number has no gradient.",
         8 * 1000 + 32 * 10: "Float32 has 32 bits: how many bytes?",
         32 * 1000 + 128 * 10: "That is in bits.",
         2 * 1000 + 8 * 10: "That is right for 16 bits a number. Float32 has how many bytes?",
-        4 * 990 + 16 * 10: "The learned numbers are not among the frozen ones: nothing is to be subtracted.",
     }
     if got != 4160:
         other = "A frozen number takes 4 bytes; a learned one has itself, a gradient and two means."

@@ -232,10 +232,6 @@ def half_precision(frozen: int, learned: int) -> int:
     return 2 * frozen + 8 * learned
 
 
-def learned_among_frozen(frozen: int, learned: int) -> int:
-    return 4 * (frozen - learned) + 16 * learned
-
-
 class Right(nn.Module):
     """A right answer that wrong ones change in one place."""
 
@@ -586,7 +582,6 @@ ANSWERS = {
             gradient_of_frozen: "A frozen number has no gradient",
             in_bits: "That is in bits",
             half_precision: "right for 16 bits",
-            learned_among_frozen: "nothing is to be subtracted",
         },
     ),
     "adapted_layer": Answers(
