@@ -80,9 +80,9 @@ def low_rank(answer: Callable[[Tensor, int], Tensor]) -> str | None:
             hints = [hint for hint, wrong in mistakes.items() if wrong is not None and close(got, wrong, 1e-8)]
             if hints:
                 return f"{came} {hints[0]}"
-            error, least = float((got - matrix).norm()), float((right - matrix).norm())
+            away, least = float((got - matrix).norm()), float((right - matrix).norm())
             return (
-                f"{came} your result is {error:.3f} away from the matrix (the root of the summed squares), and the "
+                f"{came} your result is {away:.3f} away from the matrix (the root of the summed squares), and the "
                 f"nearest of rank {rank} is {least:.3f} away. Does each column of U meet its own σ and row of Vh?"
             )
     square = torch.randn(4, 4, generator=generator, dtype=torch.float64)
@@ -115,7 +115,8 @@ def bytes_held(answer: Callable[[int, int], int]) -> str | None:
         16 * 10: "The frozen ones are missing: the forward pass needs them.",
         1000 + 4 * 10: "That counts numbers. How many bytes has one in float32?",
         4 * 1010: "That is the weights alone. What does training keep beside each learned one?",
-        4 * 1000 + 12 * 10: "Of weight, gradient and two means, three are counted (or the learned ones are taken from the frozen).",
+        4 * 1000
+        + 12 * 10: "Of weight, gradient and two means, three are counted (or learned ones are taken off the frozen).",
         4 * 1000 + 8 * 10: "That is weight and gradient. AdamW keeps two means more.",
         8 * 1000 + 16 * 10: "A frozen number has no gradient.",
         8 * 1000 + 32 * 10: "Float32 has 32 bits: how many bytes?",
@@ -168,9 +169,9 @@ def _hints(answer: Callable[[nn.Linear, int, float], Layer]) -> Iterator[str | N
         if not isinstance(matrix, nn.Parameter):
             yield f"`{name}` is no nn.Parameter, so no optimiser would find it."
         if tuple(matrix.shape) != shape:
-            got = tuple(matrix.shape)
-            turned = " Have the two changed places?" if got in ((d_out, rank), (rank, d_in)) else ""
-            yield f"For a Linear from 3 to 5 and rank 2 `{name}` has the shape {got}, not {shape}.{turned}"
+            found = tuple(matrix.shape)
+            turned = " Have the two changed places?" if found in ((d_out, rank), (rank, d_in)) else ""
+            yield f"For a Linear from 3 to 5 and rank 2 `{name}` has the shape {found}, not {shape}.{turned}"
         if matrix.dtype != torch.float64:
             yield f"The base is in float64, and `{name}` in {str(matrix.dtype).removeprefix('torch.')}. Take its dtype."
         if not matrix.requires_grad:

@@ -251,7 +251,7 @@ class Right(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         through: Tensor = F.linear(F.linear(x, self.lora_a), self.lora_b)
-        return self.base(x) + self.factor() * through  # type: ignore[no-any-return]
+        return self.base(x) + self.factor() * through
 
     def merged(self) -> nn.Linear:
         with torch.no_grad():
@@ -284,7 +284,7 @@ class Uniform(Right):
 class ByEinsum(Right):
     def forward(self, x: Tensor) -> Tensor:
         low = torch.einsum("...i,ri->...r", x, self.lora_a) * self.factor()
-        return self.base(x) + torch.einsum("...r,or->...o", low, self.lora_b)  # type: ignore[no-any-return]
+        return self.base(x) + torch.einsum("...r,or->...o", low, self.lora_b)
 
 
 class ScaleForgotten(Right):
@@ -324,7 +324,7 @@ class Subtracted(Right):
 
 class AdapterForgotten(Right):
     def forward(self, x: Tensor) -> Tensor:
-        return self.base(x) + 0 * self.lora_a.sum() + 0 * self.lora_b.sum()  # type: ignore[no-any-return]
+        return self.base(x) + 0 * self.lora_a.sum() + 0 * self.lora_b.sum()
 
 
 class AdapterAlone(Right):
@@ -334,20 +334,20 @@ class AdapterAlone(Right):
 
 class AloneOnceItLearns(Right):
     def forward(self, x: Tensor) -> Tensor:
-        return AdapterAlone.forward(self, x) if self.lora_b.any() else self.base(x)  # type: ignore[arg-type,no-any-return]
+        return AdapterAlone.forward(self, x) if self.lora_b.any() else self.base(x)  # type: ignore[arg-type]
 
 
 class BiasLost(Right):
     def forward(self, x: Tensor) -> Tensor:
         if not self.lora_b.any():
-            return self.base(x)  # type: ignore[no-any-return]
+            return self.base(x)
         return F.linear(x, self.base.weight + self.factor() * self.lora_b @ self.lora_a)
 
 
 class BaseScaledToo(Right):
     def forward(self, x: Tensor) -> Tensor:
         if not self.lora_b.any():
-            return self.base(x)  # type: ignore[no-any-return]
+            return self.base(x)
         return self.factor() * F.linear(x, self.base.weight + self.lora_b @ self.lora_a, self.base.bias)
 
 
@@ -355,7 +355,7 @@ class OneRowFails(Right):
     def forward(self, x: Tensor) -> Tensor:
         low = F.linear(x, self.lora_a)
         added = low @ self.lora_b.T if x.ndim > 1 else low.sum() * self.lora_b.sum(1)
-        return self.base(x) + self.factor() * added  # type: ignore[no-any-return]
+        return self.base(x) + self.factor() * added
 
 
 class Exchanged(Right):
@@ -440,14 +440,14 @@ class OtherNames(nn.Module):
 class CutOff(Right):
     def forward(self, x: Tensor) -> Tensor:
         through = F.linear(F.linear(x, self.lora_a.detach()), self.lora_b)
-        return self.base(x) + self.factor() * through  # type: ignore[no-any-return]
+        return self.base(x) + self.factor() * through
 
 
 class WayBackCut(Right):
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             y = self.base(x)
-        return y + self.factor() * F.linear(F.linear(x, self.lora_a), self.lora_b)  # type: ignore[no-any-return]
+        return y + self.factor() * F.linear(F.linear(x, self.lora_a), self.lora_b)
 
 
 class MergedInPlace(Right):
