@@ -316,7 +316,7 @@ update = {name: (after[name] - before[name]).double() for name in names}
 
 def shuffled(matrix: Tensor) -> Tensor:
     """The same numbers in random places."""
-    places = torch.randperm(matrix.numel(), generator=generator)
+    places = torch.randperm(matrix.numel(), generator=torch.Generator().manual_seed(1))
     return matrix.flatten()[places].view_as(matrix)
 
 
@@ -328,7 +328,8 @@ def share_of_four(matrix: Tensor) -> float:
 held = {}
 print("share of the largest four     update  shuffled  random  the matrix")
 for name in names:
-    random = torch.randn(update[name].shape, generator=generator, dtype=torch.float64)
+    seeded = torch.Generator().manual_seed(2)
+    random = torch.randn(update[name].shape, generator=seeded, dtype=torch.float64)
     matrices = (update[name], shuffled(update[name]), random, before[name].double())
     held[name] = [share_of_four(matrix) for matrix in matrices]
     short = name.removeprefix("blocks.").removesuffix(".weight")
@@ -419,7 +420,8 @@ with torch.no_grad():
     in_torch = base(x_row) + scale * x_row @ A_row.T @ B_column.T
 assert in_torch.tolist() == [by_hand]
 
-layer = minigpt.model.lora.LoRALinear(base, rank=1, alpha=2.0, generator=generator)
+first = torch.Generator().manual_seed(0)
+layer = minigpt.model.lora.LoRALinear(base, rank=1, alpha=2.0, generator=first)
 with torch.no_grad():
     at_first = layer(x_row)
     assert torch.equal(at_first, base(x_row)), "a new adapter changes nothing"
