@@ -306,7 +306,7 @@ def nearest_of_rank(matrix: Tensor, rank: int) -> Tensor:
 #
 # Now look into `whole`. Take each matrix of its three blocks, and subtract what it was before. The difference is what fine-tuning learned,
 # with 144 singular values. How much of it do the largest four hold? (Of the sum of squares.) Three controls: the *same numbers* of the
-# difference in random places; random numbers of the same shape; and the matrix itself, which took hours to train and not seconds.
+# difference in random places; random numbers of the same shape; and the matrix itself, which took half an hour to train and not seconds.
 
 # %% tags=["nbval-ignore-output"]
 before, after = storyteller.state_dict(), whole.state_dict()
