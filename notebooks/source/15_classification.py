@@ -583,7 +583,7 @@ assert reached["everything"] > 0.8
 # - From nothing is behind as well, with this recipe. How far depends on luck: with other first weights, a third of the learning rate and 60 steps, the same shape came to 0.9 in a trial of ours. Whoever compares must let the control have a
 #   recipe of its own and several seeds. One run of each, as here, is a suggestion.
 #
-# Which one to choose? Frozen costs one pass through the texts, and many heads can share one model. All weights cost a copy of the model for each task; lesson 17 makes that copy small (planned).
+# Which one to choose? Frozen costs one pass through the texts, and many heads can share one model. All weights cost a copy of the model for each task; [lesson 17](17_lora.ipynb) makes that copy small.
 
 # %% [markdown]
 # ## A decision has a price
@@ -718,7 +718,9 @@ plots.curves(
 )
 
 # %% [markdown]
-# The classifier is close to the limit: more cleverness can buy only what lies between the lines. Where on its line one stands is a question of costs.
+# The classifier is close to the limit: more cleverness can buy only what lies between the lines. (Here and there its line lies below the best
+# possible one. The limit is an average over all comments that there could be, and these are 1,000 of them.) Where on its line one stands is a
+# question of costs.
 
 # %% [markdown]
 # ## Can the probabilities be believed? (optional)
