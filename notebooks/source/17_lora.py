@@ -526,11 +526,16 @@ shapes = [tuple(before[name].shape) for name in names]
 expected = sum(1 * (d_out + d_in) for d_out, d_in in shapes)
 learned = sum(p.numel() for p in small.parameters() if p.requires_grad)
 assert learned == expected == adapter_count(storyteller.config, rank=1)
+few = who_test.ids[:20]
+teller = copy.deepcopy(
+    storyteller
+).double()  # float32 rounds otherwise on each processor
 with torch.no_grad():
-    assert torch.equal(small(who_test.ids[:20]), storyteller(who_test.ids[:20]))
+    new = with_adapters(teller, rank=1, alpha=2.0)(few)
+    assert torch.allclose(new, teller(few), atol=1e-9)
 
 # %% [markdown]
-# At rank 1 it learns 6,912 numbers beside a million that stand still, and so far its answers are the storyteller's bit for bit. Train it as before. The learning
+# At rank 1 it learns 6,912 numbers beside a million that stand still, and so far its answers are the storyteller's. Train it as before. The learning
 # rate is ten times as high: $A$ and $B$ are not the weights, and what suits one need not suit the other. (About ten times is also what Schulman et al. (2025) find on large
 # models.)
 
@@ -716,15 +721,14 @@ for name in ("all twelve, rank 1", "output, rank 8", "down, rank 3"):
 
 # %%
 plain = merged(small)
-few = who_test.ids[:20]
 exact = copy.deepcopy(small).double()
 with torch.no_grad():
     for name in names:
-        adapted = small.get_submodule(name.removesuffix(".weight"))
+        adapted = exact.get_submodule(name.removesuffix(".weight"))
         assert isinstance(adapted, minigpt.model.lora.LoRALinear)
         added = adapted.scale * adapted.lora_b @ adapted.lora_a
         gap = plain.get_parameter(name) - (before[name] + added)
-        assert float(gap.abs().max()) < 1e-6
+        assert float(gap.abs().max()) < 1e-5  # here 1e-7: plain is in float32
     assert torch.allclose(merged(exact)(few), exact(few), atol=1e-6)
 assert sum(p.numel() for p in plain.parameters()) == parameter_count(storyteller.config)
 assert step_flops(plain) == work["all numbers"]
