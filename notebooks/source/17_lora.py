@@ -527,9 +527,8 @@ expected = sum(1 * (d_out + d_in) for d_out, d_in in shapes)
 learned = sum(p.numel() for p in small.parameters() if p.requires_grad)
 assert learned == expected == adapter_count(storyteller.config, rank=1)
 few = who_test.ids[:20]
-teller = copy.deepcopy(
-    storyteller
-).double()  # float32 rounds otherwise on each processor
+# in float64: float32 rounds otherwise on each processor
+teller = copy.deepcopy(storyteller).double()
 with torch.no_grad():
     new = with_adapters(teller, rank=1, alpha=2.0)(few)
     assert torch.allclose(new, teller(few), atol=1e-9)
