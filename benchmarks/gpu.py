@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -307,6 +307,7 @@ class RandomData:
 
     batch: Batch
     tokenizer: GPTConfig
+    spec: dict[str, Any] = field(default_factory=lambda: {"name": "random"})
 
     def batch_at(self, step: int, batch_size: int, seed: int = 0) -> Batch:
         return self.batch

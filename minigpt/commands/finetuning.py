@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import OmitArgPrefixes
 
 from minigpt.commands.finding import load
-from minigpt.commands.training import run_to_the_end, to_resume
+from minigpt.commands.training import first_look, run_to_the_end, to_resume
 from minigpt.config import FINETUNING, InputError, TrainConfig
 
 if TYPE_CHECKING:
@@ -43,19 +43,9 @@ class Finetune:
 
 def finetune_defaults(arguments: list[str]) -> Finetune:
     """What the flags start from: the recipe for the task, or with --resume the values of the run itself."""
-    import argparse
-
     if {"-h", "--help"} & set(arguments):
         return Finetune()
-    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    scan.add_argument("--task", default="")
-    scan.add_argument("--out", type=Path, default=Path("finetuned"))
-    scan.add_argument("--resume", action="store_true")
-    scan.add_argument("--device", default="auto")
-    try:
-        known, _ = scan.parse_known_args(arguments)
-    except argparse.ArgumentError as error:
-        raise InputError(str(error)) from None
+    known = first_look(arguments, task="", out=Path("finetuned"), resume=False, device="auto")
     if known.resume:
         run = to_resume(known.out, "finetune").run
         spec = run["data"]

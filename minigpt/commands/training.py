@@ -10,6 +10,8 @@ from minigpt.commands.output import quoted
 from minigpt.config import GPTConfig, InputError, TrainConfig, preset
 
 if TYPE_CHECKING:
+    import argparse
+
     import torch
 
     from minigpt.training.trainer import Trainer
@@ -39,19 +41,29 @@ class Train:
     train: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
 
 
-def train_defaults(arguments: list[str]) -> Train:
-    """What the flags start from: the preset's values, or with --resume those of the run itself."""
+def first_look(arguments: list[str], **flags: str | Path | Literal[False]) -> "argparse.Namespace":
+    """These flags of a command, which decide what all others start from; of each its default.
+
+    Raises:
+        InputError: for one that lacks its value.
+    """
     import argparse
 
     scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    scan.add_argument("--preset", default="storyteller")
-    scan.add_argument("--out", type=Path, default=Path("run"))
-    scan.add_argument("--resume", action="store_true")
-    scan.add_argument("--device", default="auto")
+    for name, default in flags.items():
+        if default is False:
+            scan.add_argument(f"--{name}", action="store_true")
+        else:
+            scan.add_argument(f"--{name}", type=type(default), default=default)
     try:
-        known, _ = scan.parse_known_args(arguments)
+        return scan.parse_known_args(arguments)[0]
     except argparse.ArgumentError as error:
         raise InputError(str(error)) from None
+
+
+def train_defaults(arguments: list[str]) -> Train:
+    """What the flags start from: the preset's values, or with --resume those of the run itself."""
+    known = first_look(arguments, preset="storyteller", out=Path("run"), resume=False, device="auto")
     chosen = preset(known.preset)
     defaults = Train(
         known.preset,

@@ -179,7 +179,8 @@ def command(source: Path, folder: Path, file: Path) -> list[str]:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_command_goes_on(tmp_path: Path, how: signal.Signals) -> None:
-    source = write(tmp_path / "stories.txt", STORIES * 60)  # 1.6 MB
+    # 4.8 MB: on a busy machine a good part of it is done before this process has its turn again.
+    source = write(tmp_path / "stories.txt", STORIES * 180)
     tokenizer().save(tmp_path / "tokenizer.json")
     folder = tmp_path / "shards"
     started = subprocess.Popen(
@@ -196,7 +197,7 @@ def test_a_killed_command_goes_on(tmp_path: Path, how: signal.Signals) -> None:
         assert started.returncode == 130 and (out, err) == (b"", b"")
     before = {path.name: path.stat().st_mtime_ns for path in folder.glob("train-*.bin")}
     recorded = [shard.file for shard in Manifest.load(folder).all_shards()]
-    assert 3 <= len(recorded) < 50
+    assert 3 <= len(recorded) < 150
 
     _, n_kept = prepare([source], folder, tokenizer(), shard_bytes=30_000)
     assert n_kept == len(recorded)
