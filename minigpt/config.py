@@ -393,7 +393,7 @@ FINETUNING: dict[str, TrainConfig] = {
     ),
     "labels": TrainConfig(max_steps=300, batch_size=16, learning_rate=1e-3, warmup_steps=15, weight_decay=0.0),
 }  # fmt: skip
-"""How a trained model is taught what `minigpt.text.finetuning.format_of` tells apart."""
+"""How a trained model is taught what `minigpt.text.example_files.format_of` tells apart."""
 
 
 def nearest(name: str, valid: list[str]) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from minigpt.config import IGNORE, InputError
 from minigpt.evaluation.intervals import wilson
+from minigpt.model.classifier import class_logits
 from minigpt.model.gpt import GPT
 from minigpt.text.labels import LabelData
 
@@ -30,8 +31,8 @@ def label_logits(model: GPT, data: LabelData, split: str, batch_size: int = 64) 
     device = next(model.parameters()).device
     found = []
     for inputs, targets in data.batches(split, batch_size):
-        last = model.hidden_states(inputs.to(device))[(targets != IGNORE).to(device)]  # (batch_size, d_model)
-        found.append(model.output_head(last))
+        lengths = (targets != IGNORE).int().argmax(-1) + 1  # the label stands at the last real token
+        found.append(class_logits(model, inputs.to(device), lengths.to(device)))
     model.train(training)
     return torch.cat(found).cpu()
 

@@ -10,6 +10,7 @@ from minigpt.generation.generate import generate_batch
 from minigpt.model.gpt import GPT
 from minigpt.text.chat import END_OF_TURN, KnownChat, encode_prompt, special_id
 from minigpt.text.finetuning import ChatData
+from minigpt.text.tasks import score
 from minigpt.text.tokenizer import Tokenizer
 
 AT_ONCE = 64
@@ -103,15 +104,13 @@ def score_task(model: GPT, data: ChatData, split: str = "test", count: int | Non
     if count < 1:
         raise InputError(f"count is {count}; it must be at least 1")
     chats = [data.example(split, index) for index in range(count)]
-    verdicts = [
-        answer in chat.answers for chat, answer in zip(chats, answers(model, data.tokenizer, chats), strict=True)
-    ]
+    verdicts = [score(chat, answer) for chat, answer in zip(chats, answers(model, data.tokenizer, chats), strict=True)]
     by_kind = {
         kind: (sum(r for r, chat in zip(verdicts, chats, strict=True) if chat.kind == kind), number)
         for kind, number in sorted(Counter(chat.kind for chat in chats).items())
     }
     blind = commonest_answer(data)
-    return Score(sum(verdicts), count, by_kind, sum(blind in chat.answers for chat in chats) / count, blind)
+    return Score(sum(verdicts), count, by_kind, sum(score(chat, blind) for chat in chats) / count, blind)
 
 
 def commonest_answer(data: ChatData, count: int = BASELINE_EXAMPLES) -> str:

@@ -1,7 +1,9 @@
-"""Rows of token ids of uneven length as one batch: padded, and told which of their ids are to be guessed."""
+"""Rows of token ids of uneven length as one batch: padded, told which ids are to be guessed; and the order of rows."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,3 +34,12 @@ def pad_rows(rows: Sequence[Sequence[int]], pad_id: int, learned: Sequence[Seque
             following[~torch.tensor(learned[i][1:])] = IGNORE
         targets[i, : len(row) - 1] = following
     return inputs, targets
+
+
+@lru_cache(maxsize=8)
+def dealt(seed: int, epoch: int, count: int) -> list[int]:
+    """The numbers below `count` in a random order, which depends on the seed and the epoch alone; not to be changed."""
+    # Philox is counter-based (Salmon et al. 2011): it jumps to any epoch at once.
+    random = np.random.Philox(key=seed, counter=[0, 0, 0, epoch])
+    order: list[int] = np.argsort(random.random_raw(count), kind="stable").tolist()
+    return order

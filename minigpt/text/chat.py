@@ -178,15 +178,9 @@ def read_chats(path: Path, tokenizer: Tokenizer, context_length: int, *, skip_ba
         check_length(chat, context_length)
         return messages, chat
 
-    used, left_out = read_lines(path, use, skip_bad=skip_bad)
-    found = ChatFile([messages for messages, _ in used], [chat for _, chat in used], left_out)
-    if not found.chats:
-        why = f"{len(left)} lines were left out; {left[0]}. " if (left := found.left_out) else ""
-        raise InputError(
-            f"{str(path)!r} has no conversation. {why}A line for each is needed: "
-            '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}'
-        )
-    return found
+    form = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}'
+    used, left_out = read_lines(path, use, skip_bad=skip_bad, needs=("conversation", form))
+    return ChatFile([messages for messages, _ in used], [chat for _, chat in used], left_out)
 
 
 def check_length(row: EncodedChat, context_length: int) -> None:

@@ -90,12 +90,8 @@ def read_labels(path: Path, tokenizer: Tokenizer, context_length: int, *, skip_b
             )
         return found["text"], found["label"]
 
-    texts, left_out = read_lines(path, use, skip_bad=skip_bad)
-    if not texts:
-        why = f"{len(left_out)} lines were left out; {left_out[0]}. " if left_out else ""
-        raise InputError(
-            f'{str(path)!r} has no labelled text. {why}A line for each is needed: {{"text": "…", "label": "…"}}'
-        )
+    form = '{"text": "…", "label": "…"}'
+    texts, left_out = read_lines(path, use, skip_bad=skip_bad, needs=("labelled text", form))
     return LabelFile(texts, left_out)
 
 

@@ -4,15 +4,15 @@ A row is a conversation with its loss mask. As everywhere, the batch is a functi
 made as they are needed, and a file's lines are dealt anew in each epoch.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from minigpt.config import InputError, nearest
-from minigpt.text.batch import Batch
+from minigpt.text.batch import Batch, dealt
 from minigpt.text.chat import (
     END_OF_TURN,
     EncodedChat,
@@ -26,7 +26,7 @@ from minigpt.text.comments import COMMENT_TASKS
 from minigpt.text.data import Data
 from minigpt.text.example_files import choose_held_out, file_sha256, format_of, label_file_data
 from minigpt.text.labels import LabelData, comment_data
-from minigpt.text.tasks import TASKS, Example, example_at
+from minigpt.text.tasks import TASKS, example_at
 from minigpt.text.tokenizer import Tokenizer
 
 TOGETHER = 8
@@ -39,55 +39,7 @@ MOST_DRAWS = 1000
 """Of one example. When none has fitted by then, none will."""
 
 
-Line = TypeVar("Line")
-
-
-class RowData:
-    """Rows of uneven length as batches; `row` and `size` say which rows there are."""
-
-    def __init__(self, spec: dict[str, Any], tokenizer: Tokenizer) -> None:
-        self.spec = spec
-        self.tokenizer = tokenizer
-        self._sorted = lru_cache(maxsize=2)(self._sort)  # two, because the next batch is made ahead
-
-    def row(self, split: str, index: int, seed: int = 0) -> EncodedChat:
-        """Row number `index` of a split: of "train" without end, of the others as many as `size` says."""
-        raise NotImplementedError
-
-    def size(self, split: str) -> int:
-        """Rows in a held-out split."""
-        raise NotImplementedError
-
-    def batch_at(self, step: int, batch_size: int, seed: int = 0) -> Batch:
-        """A batch of the training split. TOGETHER steps share out their rows by length, in a random order."""
-        window, place = divmod(step, TOGETHER)
-        order = np.argsort(np.random.Philox(key=seed, counter=[0, 0, 1, window]).random_raw(TOGETHER))
-        first = int(order[place]) * batch_size
-        return pack_chats(self.tokenizer, self._sorted(window, batch_size, seed)[first : first + batch_size])
-
-    def _sort(self, window: int, batch_size: int, seed: int) -> list[EncodedChat]:
-        count = TOGETHER * batch_size
-        rows = [self.row("train", index, seed) for index in range(window * count, (window + 1) * count)]
-        return sorted(rows, key=lambda row: len(row.ids))
-
-    def batches(self, split: str, batch_size: int) -> Iterator[Batch]:
-        """Every row of a held-out split once, in order."""
-        for start in range(0, self.size(split), batch_size):
-            indices = range(start, min(start + batch_size, self.size(split)))
-            yield pack_chats(self.tokenizer, [self.row(split, index) for index in indices])
-
-    def text_bytes(self, split: str) -> int:
-        """Bytes of what `batches(split)` asks for: the answers."""
-        special = set(self.tokenizer.special_tokens.values())
-        total = 0
-        for index in range(self.size(split)):
-            row = self.row(split, index)
-            words = [i for i, told in zip(row.ids, row.learned, strict=True) if told and i not in special]
-            total += len(self.tokenizer.decode(words).encode())
-        return total
-
-
-class ChatData(RowData):
+class ChatData:
     """Conversations to learn answers from: a task of the story world, or a file of one's own.
 
     A task has the splits of the story world, and what does not fit into the context is drawn again. A file has the
@@ -115,11 +67,13 @@ class ChatData(RowData):
         held_out: int = HELD_OUT,
         skip_bad: bool = False,
     ) -> None:
-        super().__init__({"name": name, "format": "chats"}, tokenizer)
+        self.spec: dict[str, Any] = {"name": name, "format": "chats"}
+        self.tokenizer = tokenizer
         self.context_length = context_length
         self.left_out: list[str] = []
         self._held_out = held_out
         self._splits: dict[str, list[KnownChat]] = {}  # of a file
+        self._sorted = lru_cache(maxsize=2)(self._sort)  # two, because the next batch is made ahead
         special_id(tokenizer, END_OF_TURN)  # better now than in the first step
         if name in TASKS:
             self.example("train", 0)  # where nothing fits, this says so
@@ -146,40 +100,80 @@ class ChatData(RowData):
         Raises:
             InputError: for a split that the data does not have, or a task that does not fit into this context.
         """
-        if self._splits:
-            return _line_at(self._splits, split, index, seed, self.spec["name"])
-        return _fitting(self.spec["name"], split, index, seed, self._fits)
+        return self._draw(split, index, seed)[0]
 
     def row(self, split: str, index: int, seed: int = 0) -> EncodedChat:
         """The conversation, encoded."""
-        return encode_chat(self.tokenizer, self.example(split, index, seed).messages)
+        return self._draw(split, index, seed)[1]
+
+    def _draw(self, split: str, index: int, seed: int) -> tuple[KnownChat, EncodedChat]:
+        """Number `index` of a split: a file's line, or a task's first example that fits, its own or one far behind.
+
+        A file's training split goes on for ever, dealt anew in each epoch.
+        """
+        if self._splits:
+            lines = self._lines(split)
+            if split == "train":
+                index = dealt(seed, index // len(lines), len(lines))[index % len(lines)]
+            return lines[index], self._encode(lines[index])
+        for attempt in range(MOST_DRAWS):
+            example = example_at(self.spec["name"], split, index + attempt * 2**40, seed)
+            if self._fits(row := self._encode(example)):
+                return example, row
+        raise InputError(
+            f"no example of {self.spec['name']} fits into this model's context, in {MOST_DRAWS} draws: take a model "
+            "with a longer one (the storyteller has 192 tokens)"
+        )
+
+    def _encode(self, chat: KnownChat) -> EncodedChat:
+        return encode_chat(self.tokenizer, chat.messages)
+
+    def _fits(self, row: EncodedChat) -> bool:
+        return len(row.ids) - 1 <= self.context_length  # the last id is a target only
+
+    def _lines(self, split: str) -> list[KnownChat]:
+        if split not in self._splits:
+            raise InputError(f"{self.spec['name']!r} has no split {split!r}; {nearest(split, list(self._splits))}")
+        return self._splits[split]
 
     def size(self, split: str) -> int:
         """Conversations in a held-out split."""
-        if self._splits:
-            return len(_lines_of(self._splits, split, self.spec["name"]))
-        return self._held_out
+        return len(self._lines(split)) if self._splits else self._held_out
 
     def drawn_again(self, count: int = 100) -> int:
         """How many of the first `count` training examples of a task are too long as first drawn."""
         if self._splits:
             return 0
-        return sum(not self._fits(example_at(self.spec["name"], "train", index)) for index in range(count))
+        first = (example_at(self.spec["name"], "train", index) for index in range(count))
+        return sum(not self._fits(self._encode(example)) for example in first)
 
-    def _fits(self, example: KnownChat) -> bool:
-        return len(encode_chat(self.tokenizer, example.messages).ids) - 1 <= self.context_length
+    def batch_at(self, step: int, batch_size: int, seed: int = 0) -> Batch:
+        """A batch of the training split. TOGETHER steps share out their rows by length, in a random order."""
+        window, place = divmod(step, TOGETHER)
+        order = np.argsort(np.random.Philox(key=seed, counter=[0, 0, 1, window]).random_raw(TOGETHER))
+        first = int(order[place]) * batch_size
+        return pack_chats(self.tokenizer, self._sorted(window, batch_size, seed)[first : first + batch_size])
 
+    def _sort(self, window: int, batch_size: int, seed: int) -> list[EncodedChat]:
+        count = TOGETHER * batch_size
+        rows = [self.row("train", index, seed) for index in range(window * count, (window + 1) * count)]
+        return sorted(rows, key=lambda row: len(row.ids))
 
-def _fitting(task: str, split: str, index: int, seed: int, fits: Callable[[Example], bool]) -> Example:
-    """The first example that fits, of those that have this number: 0 is the task's own, others are far behind."""
-    for attempt in range(MOST_DRAWS):
-        example = example_at(task, split, index + attempt * 2**40, seed)
-        if fits(example):
-            return example
-    raise InputError(
-        f"no example of {task} fits into this model's context, in {MOST_DRAWS} draws: take a model with a longer one "
-        "(the storyteller has 192 tokens)"
-    )
+    def batches(self, split: str, batch_size: int) -> Iterator[Batch]:
+        """Every conversation of a held-out split once, in order."""
+        for start in range(0, self.size(split), batch_size):
+            indices = range(start, min(start + batch_size, self.size(split)))
+            yield pack_chats(self.tokenizer, [self.row(split, index) for index in indices])
+
+    def text_bytes(self, split: str) -> int:
+        """Bytes of what `batches(split)` asks for: the answers."""
+        special = set(self.tokenizer.special_tokens.values())
+        total = 0
+        for index in range(self.size(split)):
+            row = self.row(split, index)
+            words = [i for i, told in zip(row.ids, row.learned, strict=True) if told and i not in special]
+            total += len(self.tokenizer.decode(words).encode())
+        return total
 
 
 class MixedData:
@@ -242,33 +236,6 @@ def finetuning_data(
     return label_file_data(name, tokenizer, context_length, skip_bad=skip_bad)
 
 
-# Files.
-
-
 def _given(chat: KnownChat) -> str:
     """All but the last answer, as one text."""
     return "\0".join(part for message in chat.messages[:-1] for part in (message.role, message.content))
-
-
-def _lines_of(splits: dict[str, list[Line]], split: str, name: str) -> list[Line]:
-    """The lines of a split. Raises InputError for one that there is not."""
-    if split not in splits:
-        raise InputError(f"{name!r} has no split {split!r}; {nearest(split, list(splits))}")
-    return splits[split]
-
-
-def _line_at(splits: dict[str, list[Line]], split: str, index: int, seed: int, name: str) -> Line:
-    """Line number `index` of a split; the training split goes on for ever, dealt anew in each epoch."""
-    lines = _lines_of(splits, split, name)
-    if split == "train":
-        epoch, place = divmod(index, len(lines))
-        index = _deal(seed, epoch, len(lines))[place]
-    return lines[index]
-
-
-@lru_cache(maxsize=8)
-def _deal(seed: int, epoch: int, count: int) -> list[int]:
-    """The numbers below `count` in random order. Philox is the generator of `TextData.batch_at`, too."""
-    raw = np.random.Philox(key=seed, counter=[0, 0, 2, epoch]).random_raw(count)
-    order: list[int] = np.argsort(raw, kind="stable").tolist()
-    return order

@@ -1,14 +1,12 @@
 """Texts with a label each, as batches for a classifier: the label is the target at a text's last token."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 
 from minigpt.config import IGNORE, InputError, nearest
-from minigpt.text.batch import Batch
+from minigpt.text.batch import Batch, dealt
 from minigpt.text.comments import LANGUAGES, comment_at, comment_world
 from minigpt.text.tokenizer import Tokenizer
 
@@ -51,7 +49,6 @@ class LabelData:
             raise InputError("a classifier needs a tokenizer with an end-of-text token; train one with special_tokens")
         self._end = tokenizer.end_of_text
         self._rows = {split: self._encode(split, texts, context_length) for split, texts in splits.items()}
-        self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def _encode(self, split: str, texts: Sequence[LabelledText], context_length: int) -> list[tuple[list[int], int]]:
         """The ids and the label's number of each text."""
@@ -75,12 +72,7 @@ class LabelData:
         """The next texts of the training split's random orders, which depend on the seed and the step alone."""
         rows, count = self._rows["train"], len(self._rows["train"])
         places = range(step * batch_size, (step + 1) * batch_size)
-        return self._pack([rows[self._order(place // count, seed)[place % count]] for place in places])
-
-    def _shuffled(self, epoch: int, seed: int) -> list[int]:
-        """The order of the training texts in this pass: by a random number for each."""
-        random = np.random.Philox(key=seed, counter=[0, 0, 0, epoch])  # counter-based, as for windows of a text
-        return np.argsort(random.random_raw(len(self._rows["train"])), kind="stable").tolist()
+        return self._pack([rows[dealt(seed, place // count, count)[place % count]] for place in places])
 
     def batches(self, split: str, batch_size: int) -> Iterator[Batch]:
         """All texts of a split in order."""

@@ -180,19 +180,22 @@ def json_of(line: bytes) -> Any:
 Found = TypeVar("Found")
 
 
-def read_lines(path: Path, use: Callable[[bytes], Found], *, skip_bad: bool = False) -> tuple[list[Found], list[str]]:
+def read_lines(
+    path: Path, use: Callable[[bytes], Found], *, skip_bad: bool = False, needs: tuple[str, str] | None = None
+) -> tuple[list[Found], list[str]]:
     """What `use` makes of each line of a file that is not empty.
 
     Args:
         path: the file, in UTF-8, with or without a byte-order mark.
         use: raises InputError for a line that it cannot use.
         skip_bad: leave such lines out; else the first is refused.
+        needs: what at least one line must hold, and a line that does; None allows a file without any.
 
     Returns:
         what was made, and for each line that was left out one message, with its number.
 
     Raises:
-        InputError: when the file cannot be read, and for a bad line, with its number.
+        InputError: when the file cannot be read or has nothing that is needed, and for a bad line, with its number.
     """
     try:
         lines = path.read_bytes().removeprefix(BYTE_ORDER_MARK).split(b"\n")
@@ -214,6 +217,9 @@ def read_lines(path: Path, use: Callable[[bytes], Found], *, skip_bad: bool = Fa
                     f"{problem}. Mend it, or leave every such line out with --skip-bad, which counts them"
                 ) from None
             left_out.append(problem)
+    if needs and not found:
+        why = f"{len(left_out)} lines were left out; {left_out[0]}. " if left_out else ""
+        raise InputError(f"{str(path)!r} has no {needs[0]}. {why}A line for each is needed: {needs[1]}")
     return found, left_out
 
 
