@@ -21,7 +21,7 @@ ROOMS = {  # from the ground up; within a room, too
     "model": ["kv_cache", "attention", "feed_forward", "norm", "gpt", "lora", "vocabulary", "classifier"],
     "generation": ["decoding", "generate", "beam_search"],
     "weights": ["checkpoint", "adapter", "gpt2_layout", "pretrained"],
-    "evaluation": ["loss", "floor", "stories", "evaluate", "intervals", "labels", "tasks"],
+    "evaluation": ["loss", "floor", "truth", "stories", "evaluate", "intervals", "labels", "tasks"],
     "training": ["shard", "muon", "optim", "step", "stopping", "metrics", "state", "trainer"],
     "commands": ["output", "finding", "machine", "texts", "training", "finetuning", "tasks", "models"],
 }
