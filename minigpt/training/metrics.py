@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,9 @@ class StepResult:
     memory: int | None
     """Most bytes held at once by this process so far, on its GPU if it has one."""
     updated: bool
-    """False when the gradient was not finite, so that the step changed nothing."""
+    """False when the step changed nothing: its gradient was not finite, or there was nothing to learn from."""
+    measures: dict[str, float] = field(default_factory=dict)
+    """What the objective of a run measured, such as rewards; each has its own name in metrics.jsonl."""
 
 
 class Metrics:

@@ -13,6 +13,7 @@ from minigpt.runtime import sum_over_processes, world_size
 from minigpt.text.data import Data
 from minigpt.training import metrics
 from minigpt.training.shard import divided_like, whole
+from minigpt.training.step import Objective
 from minigpt.weights.checkpoint import Checkpoint, checkpoint_folders
 
 Optimizers = dict[str, torch.optim.Optimizer]
@@ -99,9 +100,14 @@ def _adapters(config: TrainConfig) -> dict[str, Any]:
 
 
 def check_same_run(
-    out: Path, saved: Checkpoint, data: Data, model: GPTConfig | None, config: TrainConfig | None
+    out: Path,
+    saved: Checkpoint,
+    data: Data,
+    model: GPTConfig | None,
+    config: TrainConfig | None,
+    objective: Objective | None = None,
 ) -> None:
-    """Refuse to go on from a checkpoint with another model, data set, tokenizer, optimiser or set of adapters.
+    """Refuse to go on from a checkpoint with another model, data set, tokenizer, optimiser, adapters or objective.
 
     Raises:
         InputError: naming what has changed.
@@ -125,6 +131,7 @@ def check_same_run(
             {"optimizer": asked.optimizer, "trained": asked.trained},
         ),
         ("set of adapters", _adapters(TrainConfig(**run["train"])), _adapters(asked)),
+        ("objective", run.get("objective", {}), {} if objective is None else objective.spec),
     ):
         changed = [f"{k} was {was.get(k)}, now {now.get(k)}" for k in was | now if was.get(k) != now.get(k)]
         if changed:

@@ -2,10 +2,13 @@
 
 import contextlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -31,6 +34,40 @@ class Batch:
     """(B, T)."""
     n_targets: int
     """Targets that count, in the global batch."""
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    """What an objective's loss needs besides: tensors (B, …), a row for each of inputs."""
+    measures: Mapping[str, float] = field(default_factory=dict)
+    """What was measured while an objective made the global batch."""
+
+
+class Objective(Protocol):
+    """What a run lowers in place of the loss of the next token, and the batches that this is computed from.
+
+    The model is then trained without dropout: its log-probabilities are compared with those that it was sampled with,
+    and with a reference's.
+    """
+
+    spec: dict[str, Any]
+    """What a run writes down, so that it goes on with the same objective."""
+    kept: dict[str, Tensor]
+    """What a checkpoint keeps of it besides the weights; the same on every process."""
+
+    def batch(self, model: GPT, step: int, config: TrainConfig) -> Batch:
+        """The global batch of a step, the same on every process; a function of the step and the weights.
+
+        Where its n_targets is 0 there is nothing to learn from, and the step changes nothing.
+        """
+
+    def loss(self, log_probabilities: Tensor, extra: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """A scalar, and measures (scalars), of some rows of a batch; those of all rows add up to the batch's.
+
+        Args:
+            log_probabilities: (B, T), of the targets; 0 where a target does not count.
+            extra: these rows of the batch's.
+        """
+
+    def check(self, measures: Mapping[str, float], step: int) -> None:
+        """Raise InputError when the run must end before this step (0 is the first) changes anything."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +81,9 @@ class Update:
     learning_rate: float
     """Fraction of the peak."""
     done: bool
-    """False when the gradient was not finite, so that nothing changed."""
+    """False when the gradient was not finite, or there was nothing to learn from, so that nothing changed."""
+    measures: Mapping[str, float] = field(default_factory=dict)
+    """What an objective measured."""
 
 
 class ModelWithLoss(nn.Module):
@@ -62,14 +101,39 @@ class ModelWithLoss(nn.Module):
 
     def forward(self, inputs: Tensor, targets: Tensor, n_targets: Tensor) -> Tensor:
         """The sum of the losses at `targets` (B, T), divided by n_targets (a scalar): a scalar."""
+        return self.loss(*self.outputs(inputs, targets), n_targets)
+
+    def outputs(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and their targets: (B, T, V) and (B, T), or with `counted_only` (1, n, V) and (1, n)."""
         with runtime.autocast(self.device, self.precision):
-            if self.counted_only:
-                places = (targets != IGNORE).flatten().nonzero().squeeze(1)
-                hidden = self.model.hidden_states(inputs).flatten(0, 1).index_select(0, places)
-                logits, targets = self.model.output_head(hidden)[None], targets.flatten()[None, places]
-            else:
-                logits = self.model(inputs)
-        return self.loss(logits, targets, n_targets)
+            if not self.counted_only:
+                return self.model(inputs), targets
+            places = (targets != IGNORE).flatten().nonzero().squeeze(1)
+            hidden = self.model.hidden_states(inputs).flatten(0, 1).index_select(0, places)
+            return self.model.output_head(hidden)[None], targets.flatten()[None, places]
+
+    def log_probabilities(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Of each target, in nats: (B, T); 0 where a target does not count."""
+        logits, counted = self.outputs(inputs, targets)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        found = -F.cross_entropy(logits.flatten(0, 1), counted.flatten(), ignore_index=IGNORE, reduction="none")
+        if self.counted_only:
+            found = found.new_zeros(targets.shape).masked_scatter(targets != IGNORE, found)
+        return found.view(targets.shape)
+
+
+class ModelWithObjective(ModelWithLoss):
+    """The model and an objective as one module."""
+
+    def __init__(self, model: GPT, device: torch.device, precision: runtime.Precision, objective: Objective) -> None:
+        super().__init__(model, device, precision)
+        self.objective = objective
+
+    def forward(  # type: ignore[override]
+        self, inputs: Tensor, targets: Tensor, extra: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What `Objective.loss` gives."""
+        return self.objective.loss(self.log_probabilities(inputs, targets), extra)
 
 
 class Stepper:
@@ -80,16 +144,28 @@ class Stepper:
         config: the recipe.
         device: where this process computes.
         precision: of the matrix products.
+        objective: in place of the loss of the next token.
     """
 
-    def __init__(self, model: GPT, config: TrainConfig, device: torch.device, precision: runtime.Precision) -> None:
+    def __init__(
+        self,
+        model: GPT,
+        config: TrainConfig,
+        device: torch.device,
+        precision: runtime.Precision,
+        objective: Objective | None = None,
+    ) -> None:
         self.model, self.config, self.device, self.precision = model, config, device, precision
         # float16 has no numbers below 6e-8, so gradients are taken of a larger loss (Micikevicius et al. 2018, 3.2).
         self.loss_scale = 2.0**16 if precision == "float16" else 1.0
         self.good_steps = 0  # since that scale last had to be halved
         self.skipped = 0  # steps in a row
+        self.objective = objective
         self.sharded = config.shard and world_size() > 1
-        network = ModelWithLoss(model, device, precision)  # what a step calls; it has the model's own parameters
+        # What a step calls; it has the model's own parameters.
+        network = ModelWithLoss(model, device, precision)
+        if objective is not None:
+            network = ModelWithObjective(model, device, precision, objective)
         # Not every machine has what torch.compile needs, and nobody should lose a run over that.
         self.compiler_problem = runtime.compiler_problem(device) if config.compile else None
         compile = config.compile and not self.compiler_problem
@@ -127,12 +203,14 @@ class Stepper:
         """Take step number `step` (0 is the first).
 
         Raises:
-            InputError: when the GPU's memory does not suffice, or training diverges.
+            InputError: when the GPU's memory does not suffice, training diverges, or an objective ends it.
         """
         fraction = learning_rate_at(step, self.config)
         set_learning_rate(self.optimizers, fraction)
+        if not batch.n_targets:
+            return Update(0.0, 0.0, fraction, False, batch.measures)
         try:
-            loss_sum = self.backward(batch, step)
+            sums = self.backward(batch, step)
         except RuntimeError as error:
             if not runtime.is_out_of_memory(error):
                 raise
@@ -148,35 +226,50 @@ class Stepper:
             torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
         norm = whole(nn.utils.clip_grad_norm_(parameters, self.config.grad_clip or math.inf))
         # The one time in a step that the processor waits for the GPU.
-        loss, norm = torch.stack([runtime.sum_over_processes(loss_sum), norm.double()]).tolist()
+        summed = runtime.sum_over_processes(torch.stack(list(sums.values())))
+        norm, *values = torch.cat([norm.double()[None], summed]).tolist()
+        measures = dict(zip(sums, values, strict=True))
+        loss = measures.pop("loss")
+        measures = {**batch.measures, **measures}
+        if self.objective is not None:
+            self.objective.check(measures, step)
         done = math.isfinite(norm) and math.isfinite(loss)  # the same on every process, which all hold the sums
         for optimizer in self.optimizers.values():
             if done:  # otherwise no weight, and so no checkpoint, is ever spoiled
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self._count_skipped(done, step, loss, norm)
-        return Update(loss, norm, fraction, done)
+        return Update(loss, norm, fraction, done, measures)
 
-    def backward(self, batch: Batch, step: int) -> Tensor:
-        """Leave the global batch's gradient in every parameter; return this process's part of the loss, in float64."""
-        self.model.train()
+    def backward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Leave the global batch's gradient in every parameter.
+
+        Returns:
+            this process's part of the loss, as "loss", and of what an objective measures: scalars in float64.
+        """
+        self.model.train(self.objective is None)
         # Dropout, too, is a function of the step: nothing about it needs to be saved.
         seeds = np.random.SeedSequence((self.config.seed, step, rank())).generate_state(1, np.uint64)
         torch.manual_seed(int(seeds[0]))
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        sums = {"loss": torch.zeros((), dtype=torch.float64, device=self.device)}
         n_targets = torch.tensor(float(batch.n_targets), device=self.device)  # a plain number would be compiled in
         parts = self.config.accumulate
-        inputs, targets = batch.inputs.chunk(parts), batch.targets.chunk(parts)
-        for part, (x, y) in enumerate(zip(inputs, targets, strict=True), start=1):
-            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+        columns = {"inputs": batch.inputs, "targets": batch.targets, **batch.extra}
+        chunks = zip(*(column.chunk(parts) for column in columns.values()), strict=True)
+        for part, tensors in enumerate(chunks, start=1):
+            x, y, *others = (tensor.to(self.device, non_blocking=True) for tensor in tensors)
             with contextlib.ExitStack() as stack:
                 if isinstance(self.network, DistributedDataParallel) and part < parts:
                     stack.enter_context(self.network.no_sync())  # the processes exchange gradients once a step
                 # Divided by the targets of the whole global batch: the parts' gradients then add up to its gradient.
-                loss = self.network(x, y, n_targets)
+                if self.objective is None:
+                    loss, measures = self.network(x, y, n_targets), {}
+                else:
+                    loss, measures = self.network(x, y, dict(zip(batch.extra, others, strict=True)))
                 (loss * self.loss_scale).backward()
-            loss_sum += loss.detach()
-        return loss_sum
+            for name, value in {"loss": loss, **measures}.items():
+                sums[name] = sums.get(name, torch.zeros_like(sums["loss"])) + value.detach()
+        return sums
 
     def _count_skipped(self, done: bool, step: int, loss: float, norm: float) -> None:
         """Adapt the scale of float16's loss, and give up after too many steps without a finite gradient."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from minigpt import runtime
@@ -38,13 +39,15 @@ from minigpt.training.state import (
     optimizer_state,
     take_folder,
 )
-from minigpt.training.step import Batch, Stepper
+from minigpt.training.step import Batch, Objective, Stepper
 from minigpt.training.stopping import Stopping
 from minigpt.weights import checkpoint as checkpoints
 
 OF_TRAINER = ("seconds", "best")
 OF_STEPPER = ("loss_scale", "good_steps", "skipped")
 """Attributes that a checkpoint keeps, besides the weights and the optimisers."""
+OBJECTIVE = "objective"
+"""What a checkpoint keeps of a run's objective has this name in front."""
 
 
 class Trainer:
@@ -60,6 +63,8 @@ class Trainer:
         out: the run's folder, or None to keep nothing on disk.
         start: a model of this shape, whose weights are where training begins, such as one that was trained on other
             texts; it stays as it is. Default: weights drawn with `config.seed`.
+        objective: in place of the loss of the next token, such as preferences or rewards: it makes the batches, and
+            `data` is what the run is measured on.
 
     Raises:
         InputError: when `out` already holds a run, or the data, the model and the processes do not fit together.
@@ -73,6 +78,7 @@ class Trainer:
         device: torch.device | str = "cpu",
         out: Path | None = None,
         start: GPT | None = None,
+        objective: Objective | None = None,
     ) -> None:
         model_config = fit_vocabulary(model_config, data.tokenizer.vocab_size)
         start = None if start is None else merged(start)
@@ -86,8 +92,11 @@ class Trainer:
                 f"batch_size {config.batch_size} cannot be cut into {parts} equal parts ({world_size()} processes, "
                 f"accumulate {config.accumulate}): choose a multiple of {parts}"
             )
+        if objective is not None and config.shard:
+            raise InputError("a run with an objective needs the whole model in each process: leave shard out")
         self.config = config
         self.data = data
+        self.objective = objective
         self.device = torch.device(device)
         self.out = out
         self.step = 0
@@ -112,7 +121,7 @@ class Trainer:
             choose_trained(self.model, config.trained)
         if out is not None:  # only now: what was refused above leaves no folder
             take_folder(out)
-        self.stepper = Stepper(self.model, config, self.device, self.precision)
+        self.stepper = Stepper(self.model, config, self.device, self.precision, objective)
         self.threads = config.threads or self._fastest_threads()
         torch.set_num_threads(self.threads)
         self._ahead: tuple[int, Future[Batch]] | None = None
@@ -126,6 +135,7 @@ class Trainer:
         model_config: GPTConfig | None = None,
         config: TrainConfig | None = None,
         device: torch.device | str = "cpu",
+        objective: Objective | None = None,
     ) -> "Trainer":
         """A trainer that goes on from the newest good checkpoint of `out`.
 
@@ -136,23 +146,28 @@ class Trainer:
             config: a recipe for what is left, such as more steps; default: the run's own, and then the run goes on bit
                 for bit as if it had never stopped, with the threads and the precision that it began with.
             device: where to compute.
+            objective: the same as before.
 
         Raises:
-            InputError: when there is no such checkpoint, or another model, data set or optimiser was asked for.
+            InputError: when there is no such checkpoint, or another model, data set, optimiser or objective was asked
+                for.
         """
         saved, problems = checkpoints.newest_good(out)
         for problem in problems if rank() == 0 else ():
             tqdm.write(f"passed over: {problem}")
-        check_same_run(out, saved, data, model_config, config)
+        check_same_run(out, saved, data, model_config, config, objective)
         run = saved.run
         config = config or TrainConfig(**run["train"])
         as_before: dict[str, Any] = {"threads": config.threads or run["threads"]}
         if config.precision == "auto":
             as_before["precision"] = run["precision"]
-        trainer = cls(saved.model_config, replace(config, **as_before), data, device)
+        trainer = cls(saved.model_config, replace(config, **as_before), data, device, objective=objective)
         trainer.out, trainer.config = out, config
         load_model_state(trainer.model, checkpoints.build_model(saved, merge=False).state_dict())
         load_optimizer_state(trainer.stepper.optimizers, saved.training)
+        if objective is not None:
+            mark = f"{OBJECTIVE}."
+            objective.kept = {k.removeprefix(mark): t for k, t in saved.training.items() if k.startswith(mark)}
         trainer.stepper.muon_precision = run.get("muon", "bfloat16")  # it was the only one before it was written down
         trainer.step = saved.step
         for owner, names in ((trainer, OF_TRAINER), (trainer.stepper, OF_STEPPER)):
@@ -208,10 +223,16 @@ class Trainer:
             mfu=flops / seconds / (peak * world_size()) if peak and counted else None,
             memory=runtime.peak_memory(self.device),
             updated=update.done,
+            measures=dict(update.measures),
         )
 
     def _batch(self) -> Batch:
-        """This process's rows of the step's batch; the next batch is made while the step computes."""
+        """This process's rows of the step's batch; the next batch is made while the step computes.
+
+        Not so that of an objective, which may depend on the weights that the step leaves.
+        """
+        if self.objective is not None:
+            return self._own_rows(self.objective.batch(self.model, self.step, self.config))
         step, batch = self._ahead or (-1, None)
         if batch is None or step != self.step:
             batch = self._pool.submit(self._make_batch, self.step)
@@ -221,11 +242,15 @@ class Trainer:
 
     def _make_batch(self, step: int) -> Batch:
         inputs, targets = self.data.batch_at(step, self.config.batch_size, self.config.seed)
-        n_targets = int((targets != IGNORE).sum())
-        inputs, targets = inputs.chunk(world_size())[rank()], targets.chunk(world_size())[rank()]
-        if self.device.type == "cuda":  # from pinned memory a copy to the GPU does not wait
-            inputs, targets = inputs.pin_memory(), targets.pin_memory()
-        return Batch(inputs, targets, n_targets)
+        return self._own_rows(Batch(inputs, targets, int((targets != IGNORE).sum())))
+
+    def _own_rows(self, batch: Batch) -> Batch:
+        def own(rows: Tensor) -> Tensor:
+            rows = rows.chunk(world_size())[rank()]
+            return rows.pin_memory() if self.device.type == "cuda" else rows  # its copy to the GPU does not wait
+
+        extra = {name: own(rows) for name, rows in batch.extra.items()}
+        return replace(batch, inputs=own(batch.inputs), targets=own(batch.targets), extra=extra)
 
     def run(
         self, until: int | None = None, on_step: Callable[[StepResult], None] | None = None, progress: bool = True
@@ -260,6 +285,7 @@ class Trainer:
             while self.step < until and not (stopped := stopping.wished()):
                 result = self.train_step()
                 line: dict[str, Any] = asdict(result)
+                line |= line.pop("measures")
                 last = self.step == config.max_steps
                 best = False
                 if (config.eval_every and self.step % config.eval_every == 0) or (last and self.out):
@@ -274,7 +300,9 @@ class Trainer:
                     on_step(result)
                 bar.update()
                 if self.step % config.log_every == 0 or self.step == until:
-                    bar.set_postfix_str(f"loss {result.loss:.4f}{validation}, {result.tokens_per_second:,.0f} tokens/s")
+                    measured = "".join(f", {name} {value:.4g}" for name, value in result.measures.items())
+                    speed = f"{result.tokens_per_second:,.0f} tokens/s"
+                    bar.set_postfix_str(f"loss {result.loss:.4f}{measured}{validation}, {speed}")
                 due = config.save_every and self.step % config.save_every == 0
                 if due or best or self.step == until:
                     saved_at = self.save()
@@ -313,6 +341,8 @@ class Trainer:
         if rank() > 0 and not self.stepper.sharded:
             return self.step
         weights, training = model_state(self.model), optimizer_state(self.stepper.optimizers)  # from every process
+        if self.objective is not None:
+            training |= {f"{OBJECTIVE}.{name}": tensor for name, tensor in self.objective.kept.items()}
         if rank() > 0:
             return self.step
         checkpoints.save(
@@ -330,6 +360,7 @@ class Trainer:
                 "processes": world_size(),
                 "torch": torch.__version__,
             }
+            | ({} if self.objective is None else {OBJECTIVE: self.objective.spec})
             | {name: getattr(self, name) for name in OF_TRAINER}
             | {name: getattr(self.stepper, name) for name in OF_STEPPER},
             training=training,
