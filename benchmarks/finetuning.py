@@ -68,7 +68,7 @@ def rows_of(window: int) -> list[dict[str, list[int]]]:
 def ours(lora: bool) -> Window:
     """Our Trainer."""
     model, data = storyteller()
-    recipe = replace(RECIPE, batch_size=BATCH, lora_rank=RANK if lora else 0, lora_alpha=float(ALPHA))
+    recipe = replace(RECIPE, batch_size=BATCH, lora=RANK if lora else None, lora_alpha=float(ALPHA))
     trainer = Trainer(model.config, recipe, data, start=model)
     return lambda: [trainer.train_step().loss for _ in range(TOGETHER)]
 

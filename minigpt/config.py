@@ -193,10 +193,10 @@ class TrainConfig:
     """AdamW: how slowly the mean of the squared gradients moves."""
     grad_clip: float = 1.0
     """Longest gradient, as its norm over all parameters; longer ones are scaled down. 0 switches this off."""
-    lora_rank: int = 0
-    """Train low-rank adapters of this rank, and leave the model itself as it is (Hu et al. 2021); 0: no adapters."""
+    lora: int | None = None
+    """Train low-rank adapters of this rank, and leave the model itself as it is (Hu et al. 2021)."""
     lora_alpha: float = 16.0
-    """An adapter's output is scaled by lora_alpha / lora_rank."""
+    """An adapter's output is scaled by lora_alpha / lora."""
     lora_on: tuple[LoRAMatrix, ...] = ()
     """Kinds of matrices that get an adapter: qkv, output, up, gate (swiglu), down, head. None: all but the head."""
     log_every: int = 10
@@ -226,11 +226,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         problems = [
-            f"{name} is {getattr(self, name)}; it must be at least {least}"
+            f"{name} is {value}; it must be at least {least}"
             for name, least in (("max_steps", 1), ("batch_size", 1), ("accumulate", 1), ("warmup_steps", 0),
                                 ("log_every", 1), ("eval_every", 0), ("save_every", 0), ("seed", 0), ("threads", 0),
-                                ("lora_rank", 0))
-            if getattr(self, name) < least
+                                ("lora", 1))
+            if (value := getattr(self, name)) is not None and value < least
         ]  # fmt: skip
         for name, limit in (("seed", 2**63), ("threads", 1025)):  # what torch's generator and any machine can take
             if getattr(self, name) >= limit:
@@ -251,10 +251,10 @@ class TrainConfig:
         object.__setattr__(self, "lora_on", tuple(self.lora_on))  # JSON knows lists only
         if unknown := [matrix for matrix in self.lora_on if matrix not in get_args(LoRAMatrix)]:
             problems.append(f"lora_on names {unknown[0]!r}; choose from {', '.join(get_args(LoRAMatrix))}")
-        if self.lora_on and not self.lora_rank:
-            problems.append(f"lora_on is {', '.join(map(str, self.lora_on))} and lora_rank 0: adapters need a rank")
-        if self.lora_rank and self.trained != "all":
-            problems.append(f"trained is {self.trained!r} with adapters (lora_rank), which train no weight: choose one")
+        if self.lora_on and self.lora is None:
+            problems.append(f"lora_on is {', '.join(map(str, self.lora_on))}, without lora: adapters need a rank")
+        if self.lora is not None and self.trained != "all":
+            problems.append(f"trained is {self.trained!r} with adapters (lora), which train no weight: choose one")
         if not 0 < self.lora_alpha < math.inf:
             problems.append(f"lora_alpha is {self.lora_alpha}; it must be above 0 and finite")
         for name in ("weight_decay", "grad_clip", "max_minutes"):

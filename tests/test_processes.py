@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from minigpt.config import InputError, TrainConfig
 from minigpt.training.metrics import read_metrics
@@ -57,6 +58,27 @@ def wait_for_steps(out: Path, count: int, process: subprocess.Popen[str]) -> Non
     while process.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") >= count):
         time.sleep(0.01)
     assert process.poll() is None, process.communicate()
+
+
+def test_one_and_two_processes_finetune_the_same_model() -> None:
+    """As a user types it; the adapter alone is written once, by the first process."""
+    words = ("cat", "dog", "mat", "log")
+    lines = [[{"role": "user", "content": a}, {"role": "assistant", "content": b}] for a in words for b in words[:2]]
+    Path("chats.jsonl").write_text("\n".join(json.dumps({"messages": messages}) for messages in lines))
+    assert train(1, "--max-steps", "2", "--out", "base").returncode == 0
+    flags = ["--task", "chats.jsonl", "--model", "base", "--lora", "2", "--max-steps", "6", "--batch-size", "4"]
+    flags += ["--threads", "1", "--precision", "float32", "--device", "cpu"]
+    for processes in (1, 2):
+        python = torchrun(processes) if processes > 1 else [sys.executable]
+        run = [*python, "-m", "minigpt", "finetune", *flags, "--out", str(processes)]
+        done = subprocess.run(run, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("the adapter alone") == 1 and done.stdout.count("lines to learn from") == 1
+    one, two = (torch.tensor(values(out, "loss")) for out in ("1", "2"))
+    assert len(two) == 6 and (two - one).abs().max() < 1e-5
+    with safe_open("1/adapter.safetensors", "pt") as a, safe_open("2/adapter.safetensors", "pt") as b:
+        for name in a.keys():  # noqa: SIM118
+            assert torch.allclose(a.get_tensor(name), b.get_tensor(name), atol=1e-4), name
 
 
 def values(out: str, name: str) -> list[float]:

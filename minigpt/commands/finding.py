@@ -1,8 +1,8 @@
-"""A model by its name or its folder: its checkpoint, the model itself, its tokenizer."""
+"""A model by its name or its folder: its checkpoint, the model itself, its tokenizer, and an adapter beside it."""
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minigpt.config import InputError, nearest
 
@@ -27,14 +27,46 @@ def find(model: str) -> "Checkpoint":
     return found
 
 
-def load(model: str) -> "tuple[GPT, Tokenizer]":
-    """A model with its tokenizer: one of ours, or a GPT-2 by name or in the layout of transformers."""
-    from minigpt.weights import checkpoint, pretrained
+def load(model: str, adapter: Path | None = None) -> "tuple[GPT, Tokenizer]":
+    """A model with its tokenizer: one of ours, or a GPT-2 by name or in the layout of transformers.
 
+    An adapter's file is merged into it.
+    """
+    loaded, used, _ = load_with_data(model, adapter)
+    return loaded, used
+
+
+def load_with_data(model: str, adapter: Path | None = None) -> "tuple[GPT, Tokenizer, dict[str, Any]]":
+    """As `load`, and what the model, or the adapter, was trained on: the spec of its data, {} where nobody knows."""
+    from minigpt.model.lora import merged
+    from minigpt.weights import checkpoint, pretrained
+    from minigpt.weights.adapter import adapter_data, load_adapter
+
+    loaded: GPT
+    used: Tokenizer
+    spec: dict[str, Any]
     if pretrained.is_gpt2(model):
-        return pretrained.load(model)
-    found = find(model)
-    return checkpoint.build_model(found), found.tokenizer
+        loaded, used, spec = *pretrained.load(model), {}
+    else:
+        found = find(model)
+        loaded, used, spec = checkpoint.build_model(found), found.tokenizer, found.run.get("data", {})
+    if adapter is not None:
+        spec = adapter_data(adapter)
+        if spec.get("format") == "chats":
+            loaded, used = with_chat_tokens(loaded, used)
+        loaded = merged(load_adapter(adapter, loaded))
+    return loaded, used, spec
+
+
+def with_chat_tokens(model: "GPT", tokenizer: "Tokenizer") -> "tuple[GPT, Tokenizer]":
+    """A model and its tokenizer with the tokens of a chat, always the same; as they are where they have them."""
+    from minigpt.model.vocabulary import with_more_tokens
+    from minigpt.text.chat import add_chat_tokens
+
+    tokenizer = add_chat_tokens(tokenizer)
+    if model.config.vocab_size < tokenizer.vocab_size:
+        model = with_more_tokens(model, tokenizer.vocab_size)
+    return model, tokenizer
 
 
 def load_tokenizer(model: str) -> "Tokenizer":

@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import OmitArgPrefixes
 
-from minigpt.commands.finding import load
+from minigpt.commands.finding import load, with_chat_tokens
+from minigpt.commands.output import quoted
 from minigpt.commands.training import first_look, run_to_the_end, to_resume
 from minigpt.config import FINETUNING, InputError, TrainConfig
 
 if TYPE_CHECKING:
     import torch
 
-    from minigpt.model.gpt import GPT
     from minigpt.text.finetuning import ChatData
     from minigpt.text.labels import LabelData
 
@@ -34,6 +34,8 @@ class Finetune:
     """Go on with the run in --out from its newest good checkpoint."""
     stories: float = 0.0
     """Share of the steps that learn from stories, so that the model does not forget how to tell one (0.25)."""
+    language: Literal["en", "zh"] = "en"
+    """Of the comments of sentiment and moderation."""
     skip_bad: bool = False
     """Leave out lines of the file that cannot be used, such as those too long for the context, and count them."""
     device: str = "auto"
@@ -51,7 +53,8 @@ def finetune_defaults(arguments: list[str]) -> Finetune:
         spec = run["data"]
         return Finetune(
             task=spec["name"], out=known.out, resume=True, stories=spec.get("share", 0.0),
-            skip_bad=spec.get("skip_bad", False), train=TrainConfig(**run["train"]),
+            language=spec.get("language", "en"), skip_bad=spec.get("skip_bad", False),
+            train=TrainConfig(**run["train"]),
         )  # fmt: skip
     from minigpt import runtime
     from minigpt.text.example_files import format_of
@@ -76,8 +79,8 @@ def finetune(arguments: Finetune) -> int:
 
 
 def _finetune(arguments: Finetune, device: "torch.device") -> int:
+    from minigpt.model.classifier import with_labels
     from minigpt.runtime import rank
-    from minigpt.text.chat import add_chat_tokens
     from minigpt.text.data import Data, StoryData
     from minigpt.text.example_files import format_of
     from minigpt.text.finetuning import MixedData, finetuning_data
@@ -97,9 +100,11 @@ def _finetune(arguments: Finetune, device: "torch.device") -> int:
                 "that it was made from"
             )
         if learns_chats or tokenizer.end_of_text is None:
-            tokenizer = add_chat_tokens(tokenizer)  # those that it has keep their ids
+            base, tokenizer = with_chat_tokens(base, tokenizer)
     try:
-        learned = finetuning_data(arguments.task, tokenizer, length, skip_bad=arguments.skip_bad)
+        learned = finetuning_data(
+            arguments.task, tokenizer, length, language=arguments.language, skip_bad=arguments.skip_bad
+        )
     except InputError as error:
         if arguments.resume:
             raise InputError(f"{error}. If the file was moved, add --task NEW_PLACE") from None
@@ -112,23 +117,26 @@ def _finetune(arguments: Finetune, device: "torch.device") -> int:
     if base is None:
         trainer = Trainer.resume(arguments.out, data, None, arguments.train, device)
     else:
-        start = _ready(base, learned, arguments.train.seed)
+        labels, seed = learned.spec.get("labels"), arguments.train.seed
+        start = with_labels(base, len(labels), seed) if labels else base
         trainer = Trainer(start.config, arguments.train, data, device, arguments.out, start)
         if rank() == 0:
             for line in _told(learned, arguments.train):
                 print(line)
-    return run_to_the_end(trainer, arguments.out, "finetune", ("evaluate",))
+    status = run_to_the_end(trainer, arguments.out, "finetune", ("evaluate",))
+    if status == 0 and rank() == 0 and trainer.config.lora and not learned.spec.get("labels"):
+        _save_adapter(arguments.out)
+    return status
 
 
-def _ready(base: "GPT", learned: "ChatData | LabelData", seed: int) -> "GPT":
-    """The model with what the data needs: the tokens of a chat, and for labels an output head of their own."""
-    from minigpt.model.classifier import with_labels
-    from minigpt.model.vocabulary import with_more_tokens
+def _save_adapter(out: Path) -> None:
+    """Beside the checkpoints of a finished run, what it has learned alone: a classifier has learned its head, too."""
+    from minigpt.weights import checkpoint
+    from minigpt.weights.adapter import save_adapter
 
-    labels = learned.spec.get("labels")
-    if base.config.vocab_size < learned.tokenizer.vocab_size:
-        base = with_more_tokens(base, learned.tokenizer.vocab_size, seed)
-    return with_labels(base, len(labels), seed) if labels else base
+    found, path = checkpoint.newest_good(out)[0], out / "adapter.safetensors"
+    save_adapter(path, checkpoint.build_model(found, merge=False), found.run["data"])
+    print(f"the adapter alone, {path.stat().st_size / 1e6:.1f} MB: --adapter {quoted(path)}, beside the same --model")
 
 
 def _told(learned: "ChatData | LabelData", config: TrainConfig) -> list[str]:

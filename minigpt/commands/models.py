@@ -1,11 +1,11 @@
 """minigpt evaluate, generate and export: what can be done with a trained model."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from minigpt.commands.finding import find, load
+from minigpt.commands.finding import load, load_with_data
 from minigpt.commands.output import print_json, print_table, wrap
 from minigpt.commands.tasks import evaluate_task
 from minigpt.config import InputError
@@ -13,7 +13,9 @@ from minigpt.config import InputError
 
 def evaluate(
     model: str = "storyteller",
+    adapter: Path | None = None,
     task: str | None = None,
+    language: Literal["en", "zh"] | None = None,
     split: str | None = None,
     data: str | None = None,
     samples: int = 1000,
@@ -25,7 +27,9 @@ def evaluate(
 
     Args:
         model: a bundled model, or the folder of a run or of a checkpoint.
+        adapter: a file that `minigpt finetune --lora` made, for the model that it was trained beside.
         task: instead of the data that the model was trained on: a task or a file as for `minigpt finetune`, or stories.
+        language: of the comments of sentiment and moderation; by default that which the model has learned.
         split: val or test, of a file val or all; by default test for stories and tasks, val for a text. Of a file the
             tenth that `minigpt finetune` held out, or all of it if the model has learned something else.
         data: where the text is now, if it was moved since the model was trained on it.
@@ -38,37 +42,35 @@ def evaluate(
     from minigpt.evaluation.evaluate import evaluate as measure
     from minigpt.text.data import StoryData, load_data
     from minigpt.text.finetuning import is_task
-    from minigpt.weights import checkpoint, pretrained
 
-    found = None if pretrained.is_gpt2(model) else find(model)
-    spec = {} if found is None else found.run.get("data", {})
+    loaded, used, spec = load_with_data(model, adapter)
     task = task or (spec["name"] if is_task(spec) else None)
     if task == "stories":
         spec = {"name": "stories"}
     elif task is not None:
         if data is not None:
             raise InputError("--data says where the text of a model is now; for a task's file say --task NEW_PLACE")
-        loaded, used = load(model) if found is None else (checkpoint.build_model(found), found.tokenizer)
-        return evaluate_task(loaded.to(runtime.pick_device(device)), used, task, spec, split, samples, json)
-    if found is None or not spec:
+        loaded.to(runtime.pick_device(device))
+        return evaluate_task(loaded, used, task, spec, language, split, samples, json)
+    if not spec:
         raise InputError(f"{model!r} does not say what it was trained on, so there is nothing to measure it on")
-    length = found.model_config.context_length
+    length = loaded.config.context_length
     source: Any
     if spec["name"] == "stories":
         if data is not None:
             raise InputError("this model was trained on stories, which are made as needed: leave --data out")
-        source = StoryData(found.tokenizer, length)
+        source = StoryData(used, length)
     else:
         name = data or spec["name"]
         try:
-            source = load_data(name, length, spec["tokenizer"], found.tokenizer.vocab_size)
+            source = load_data(name, length, spec["tokenizer"], used.vocab_size)
         except InputError as error:
             raise InputError(f"{error}. If the data was moved, add --data NEW_PLACE") from None
         if source.spec | {"name": ""} != spec | {"name": ""}:
             raise InputError(
                 f"{name!r} is not the text that the model was trained on, or has changed since; evaluate needs the same"
             )
-    report = measure(checkpoint.build_model(found).to(runtime.pick_device(device)), source, split, samples, seed)
+    report = measure(loaded.to(runtime.pick_device(device)), source, split, samples, seed)
     if json:
         print_json(report)
         return 0
@@ -88,6 +90,7 @@ def evaluate(
 def generate(
     prompt: Positional[str] = "",
     model: str = "storyteller",
+    adapter: Path | None = None,
     num: int = 1,
     max_new_tokens: int | None = None,
     temperature: float = 1.0,
@@ -106,6 +109,7 @@ def generate(
     Args:
         prompt: the beginning; empty for a text from nothing.
         model: storyteller; gpt2, gpt2-medium, gpt2-large, gpt2-xl; the folder of a run, a checkpoint or an export.
+        adapter: a file that `minigpt finetune --lora` made, for the model that it was trained beside.
         num: how many texts.
         max_new_tokens: where to cut a text that does not end by itself; by default as many as the context has left.
         temperature: 1 samples as the model was trained, lower is safer, 0 always takes the likeliest token.
@@ -133,7 +137,7 @@ def generate(
         )
     if stream and (json or beams is not None or num != 1):
         raise InputError("--stream shows one text while it is drawn: leave out --num, --beams and --json")
-    loaded, used = load(model)
+    loaded, used = load(model, adapter)
     where = runtime.pick_device(device)
     loaded.to(where)
     if where.type == "cuda" and runtime.has_bfloat16_units(where):
@@ -172,18 +176,19 @@ def generate(
     return 0
 
 
-def export(out: Path, model: str = "storyteller", json: bool = False) -> int:
+def export(out: Path, model: str = "storyteller", adapter: Path | None = None, json: bool = False) -> int:
     """Write a model for transformers, in GPT-2's layout on Hugging Face.
 
     Args:
         out: a new folder, for config.json, model.safetensors and the tokenizer.
         model: as for `minigpt generate`.
+        adapter: as for `minigpt generate`; it is merged into the model.
         json: print one JSON object.
     """
     from minigpt.text.tokenizer import BPETokenizer
     from minigpt.weights import pretrained
 
-    loaded, used = load(model)
+    loaded, used = load(model, adapter)
     pretrained.export_gpt2(loaded, used, out)
     report = {
         "out": str(out),

@@ -16,6 +16,7 @@ def evaluate_task(
     tokenizer: "Tokenizer",
     task: str,
     learned: dict[str, Any],
+    language: str | None,
     split: str | None,
     samples: int,
     json: bool,
@@ -27,15 +28,20 @@ def evaluate_task(
         tokenizer: of the model.
         task: its name, or the path of a file.
         learned: the data that the model was trained on, as its run says; {} where that is not known.
+        language: of comments; default: that which the model has learned.
         split: default: test; of a file the tenth that this very model has not learned from, else all of it.
         samples: examples of a task; a file is measured whole.
         json: print one JSON object.
     """
+    from minigpt.text.comments import COMMENT_TASKS
     from minigpt.text.example_files import file_sha256, format_of
 
     if samples < 1:
         raise InputError(f"samples is {samples}; a task needs at least 1")
     kind = format_of(task)
+    if language is not None and task not in COMMENT_TASKS:
+        raise InputError(f"--language is for the comments of {' and '.join(COMMENT_TASKS)}: leave it out")
+    language = language or learned.get("language", "en")
     is_file = Path(task).exists()
     own = is_file and learned.get("sha256") == file_sha256(Path(task))  # the file that it was trained on
     if split is None:
@@ -44,7 +50,7 @@ def evaluate_task(
     if kind == "chats":
         report = _score_answers(model, tokenizer, task, split, samples, skip_bad)
     else:
-        report = _score_labels(model, tokenizer, task, split, samples, skip_bad, learned.get("labels"), own)
+        report = _score_labels(model, tokenizer, task, split, samples, skip_bad, learned.get("labels"), own, language)
     report = {"task": task, "split": split} | report
     if json:
         print_json(report)
@@ -100,6 +106,7 @@ def _score_labels(
     skip_bad: bool,
     known: list[str] | None,
     own: bool,
+    language: str,
 ) -> dict[str, Any]:
     from minigpt.evaluation.labels import accuracy, commonest, label_logits
     from minigpt.text.comments import COMMENT_TASKS, best_accuracy, comment_world
@@ -118,7 +125,7 @@ def _score_labels(
                 f"this model tells {', '.join(known)}; the labels of {task} are "
                 f"{', '.join(comment_world(task).labels)}: take a model that was fine-tuned on {task}"
             )
-        data = comment_data(task, tokenizer, length, train=1000, held_out=samples)
+        data = comment_data(task, tokenizer, length, train=1000, held_out=samples, language=language)
     else:
         data = label_file_data(task, tokenizer, length, labels=None if own else known, skip_bad=skip_bad)
     predicted, labels = label_logits(model, data, split).argmax(-1), data.targets(split)

@@ -15,7 +15,8 @@ def with_more_tokens(model: GPT, vocab_size: int, seed: int = 0) -> GPT:
 
     A new row is the mean of the old ones, so that the new token takes little from the others (Hewitt 2021,
     «Initializing New Word Embeddings for Pretrained Language Models»), plus GPT-2's normal(0, 0.02): without it all
-    new tokens would be one. Rows of padding (`pad_vocab`) have never been a token and are drawn anew as well.
+    new tokens would be one. Rows of padding (`pad_vocab`) have never been a token and are drawn anew as well. The rows
+    are the same on every processor, so that an adapter knows its base again: they are made in float64 and rounded.
 
     Raises:
         InputError: when the model has more tokens than that already.
@@ -27,8 +28,9 @@ def with_more_tokens(model: GPT, vocab_size: int, seed: int = 0) -> GPT:
     random = torch.Generator().manual_seed(seed)
 
     def longer(weight: Tensor) -> Tensor:  # (vocab_size, d_model)
-        noise = torch.randn(grown.config.padded_vocab_size - known, weight.size(1), generator=random)
-        return torch.cat([weight[:known], weight[:known].mean(0) + 0.02 * noise.to(weight)])
+        rows = (grown.config.padded_vocab_size - known, weight.size(1))
+        new = weight[:known].double().mean(0) + 0.02 * torch.randn(rows, generator=random, dtype=torch.float64)
+        return torch.cat([weight[:known], new.to(weight)])
 
     weights = {name: weight.clone() for name, weight in model.state_dict().items()}
     weights["token_embedding.weight"] = longer(weights["token_embedding.weight"])

@@ -89,7 +89,8 @@ def check_messages(messages: Sequence[Message], last: str = "assistant") -> None
         expected = ["assistant"] if message.role == "user" else ["user"]
     if not messages or messages[-1].role != last:
         missing = "has no answer: the last message must be the assistant's" if last == "assistant" else "asks nothing"
-        raise InputError(f"this conversation of {len(messages)} messages {missing}")
+        count = f"{len(messages)} message{'s' * (len(messages) != 1)}"
+        raise InputError(f"this conversation of {count} {missing}")
 
 
 def encode_chat(tokenizer: Tokenizer, messages: Sequence[Message]) -> EncodedChat:

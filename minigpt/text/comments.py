@@ -22,7 +22,8 @@ from minigpt.config import InputError, nearest
 from minigpt.text.stories import SPLITS, split_of
 
 COMMENT_TASKS = ("sentiment", "moderation")
-LANGUAGES = ("english", "chinese")
+LANGUAGES = {"en": "english", "zh": "chinese"}
+"""The languages of a comment, and its fields that hold them."""
 
 REMARKS = (3, 4, 5)
 """How many remarks a comment has; each number is equally likely, whatever the label."""
@@ -94,7 +95,7 @@ class CommentWorld:
             for j, seconds in enumerate(self.groups[1])
             for first in firsts.words
             for second in seconds.words
-            for language in LANGUAGES
+            for language in LANGUAGES.values()
         }
 
     def counts(self, text: str) -> Counts:
@@ -184,7 +185,7 @@ def comment_at(task: str, split: str, index: int, seed: int = 0) -> Comment:
     die = random.Random(f"{task} {split} {seed} {index}")
     while True:
         label, remarks = world.draw(die)
-        english, chinese = ([world.remark(*words, language) for words in remarks] for language in LANGUAGES)
+        english, chinese = ([world.remark(*words, language) for words in remarks] for language in LANGUAGES.values())
         text = ", ".join(english).capitalize() + "."
         if split_of(text) == split:
             return Comment(task, world.labels[label], text, "，".join(chinese) + "。")

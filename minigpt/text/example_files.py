@@ -9,13 +9,13 @@ from pathlib import Path
 from minigpt.config import InputError, nearest
 from minigpt.text.comments import COMMENT_TASKS
 from minigpt.text.labels import LabelData, LabelledText
-from minigpt.text.sources import json_of, read_lines
+from minigpt.text.sources import json_of, read_lines, use_lines
 from minigpt.text.tasks import TASKS
 from minigpt.text.tokenizer import Tokenizer
 
 
 def format_of(name: str) -> str:
-    """What a task or a file teaches: "chats" or "labels".
+    """What a task or a file teaches, "chats" or "labels"; a file's first line that is one or the other decides.
 
     Raises:
         InputError: for what is no task, and for a file in which no line is one or the other.
@@ -27,14 +27,14 @@ def format_of(name: str) -> str:
             f"there is no task and no file called {name!r}; {nearest(name, [*TASKS, *COMMENT_TASKS])}; or give the "
             "path of a file of JSON lines"
         )
-    found, problems = read_lines(Path(name), json_of, skip_bad=True)
-    keys = {key for line in found if isinstance(line, dict) for key in line}
-    if "messages" in keys:
-        return "chats"
-    if "label" in keys:
-        return "labels"
+    problem = ""
+    for line in use_lines(Path(name), json_of):
+        if isinstance(line, InputError):
+            problem = problem or f" ({line})"
+        elif isinstance(line, dict) and line.keys() & {"messages", "label"}:
+            return "chats" if "messages" in line else "labels"
     raise InputError(
-        f"{name!r} has no conversation and no labelled text{f' ({problems[0]})' if problems else ''}: in each line "
+        f"{name!r} has no conversation and no labelled text{problem}: in each line "
         'must be {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]} or '
         '{"text": "I like it", "label": "positive"}'
     )

@@ -222,17 +222,23 @@ def is_task(spec: dict[str, Any]) -> bool:
 
 
 def finetuning_data(
-    name: str, tokenizer: Tokenizer, context_length: int, *, skip_bad: bool = False
+    name: str, tokenizer: Tokenizer, context_length: int, *, language: str = "en", skip_bad: bool = False
 ) -> ChatData | LabelData:
-    """The data of a task, or of a file of JSON lines.
+    """The data of a task, or of a file of JSON lines; the language is that of comments.
 
     Raises:
-        InputError: as `format_of`, `ChatData`, `comment_data` and `label_file_data`.
+        InputError: for another language without comments; as `format_of`, `ChatData`, `comment_data` and
+            `label_file_data`.
     """
+    if language != "en" and name not in COMMENT_TASKS:
+        raise InputError(
+            f"--language {language} is for the comments of {' and '.join(COMMENT_TASKS)}; {name!r} is as it is: leave "
+            "--language out"
+        )
     if format_of(name) == "chats":
         return ChatData(name, tokenizer, context_length, skip_bad=skip_bad)
     if name in COMMENT_TASKS:
-        return comment_data(name, tokenizer, context_length)
+        return comment_data(name, tokenizer, context_length, language=language)
     return label_file_data(name, tokenizer, context_length, skip_bad=skip_bad)
 
 

@@ -114,7 +114,7 @@ def comment_data(
     *,
     train: int = 10000,
     held_out: int = 2000,
-    language: str = "english",
+    language: str = "en",
     seed: int = 0,
 ) -> LabelData:
     """The comments of a task as data: `train` of them to learn from, `held_out` in each of "val" and "test".
@@ -125,7 +125,7 @@ def comment_data(
         context_length: the most tokens in a row.
         train: how many comments there are to learn from.
         held_out: comments in each held-out split, the same for every seed.
-        language: english or chinese.
+        language: en or zh.
         seed: which comments to learn from.
 
     Raises:
@@ -137,7 +137,7 @@ def comment_data(
 
     def texts(split: str, count: int, seed: int) -> list[LabelledText]:
         comments = (comment_at(task, split, index, seed) for index in range(count))
-        return [(getattr(comment, language), comment.label) for comment in comments]
+        return [(getattr(comment, LANGUAGES[language]), comment.label) for comment in comments]
 
     sizes = {"train": (train, seed), "val": (held_out, 0), "test": (held_out, 0)}
     splits = {split: texts(split, count, dice) for split, (count, dice) in sizes.items()}

@@ -180,22 +180,15 @@ def json_of(line: bytes) -> Any:
 Found = TypeVar("Found")
 
 
-def read_lines(
-    path: Path, use: Callable[[bytes], Found], *, skip_bad: bool = False, needs: tuple[str, str] | None = None
-) -> tuple[list[Found], list[str]]:
-    """What `use` makes of each line of a file that is not empty.
+def use_lines(path: Path, use: Callable[[bytes], Found]) -> Iterator[Found | InputError]:
+    """What `use` makes of each line of a file that is not empty, or what is wrong with it, with its number.
 
     Args:
         path: the file, in UTF-8, with or without a byte-order mark.
         use: raises InputError for a line that it cannot use.
-        skip_bad: leave such lines out; else the first is refused.
-        needs: what at least one line must hold, and a line that does; None allows a file without any.
-
-    Returns:
-        what was made, and for each line that was left out one message, with its number.
 
     Raises:
-        InputError: when the file cannot be read or has nothing that is needed, and for a bad line, with its number.
+        InputError: when the file cannot be read.
     """
     try:
         lines = path.read_bytes().removeprefix(BYTE_ORDER_MARK).split(b"\n")
@@ -203,21 +196,42 @@ def read_lines(
         raise InputError(
             f"{str(path)!r} cannot be read ({error.strerror}); give the path of a file of JSON lines"
         ) from None
-    found: list[Found] = []
-    left_out: list[str] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            found.append(use(line))
+            yield use(line)
         except InputError as error:
-            problem = f"{str(path)!r}, line {number}: {str(error).rstrip('.')}"
-            if not skip_bad:
-                raise InputError(
-                    f"{problem}. Mend it, or leave every such line out with --skip-bad, which counts them"
-                ) from None
-            left_out.append(problem)
-    if needs and not found:
+            yield InputError(f"{str(path)!r}, line {number}: {str(error).rstrip('.')}")
+
+
+def read_lines(
+    path: Path, use: Callable[[bytes], Found], *, needs: tuple[str, str], skip_bad: bool = False
+) -> tuple[list[Found], list[str]]:
+    """All that `use` makes of the lines of a file.
+
+    Args:
+        path: of the file.
+        use: as for `use_lines`.
+        needs: what at least one line must hold, and a line that does.
+        skip_bad: leave out lines that cannot be used; else the first is refused.
+
+    Returns:
+        what was made, and for each line that was left out one message, with its number.
+
+    Raises:
+        InputError: when the file cannot be read or has nothing that is needed, and for a bad line, with its number.
+    """
+    found: list[Found] = []
+    left_out: list[str] = []
+    for made in use_lines(path, use):
+        if not isinstance(made, InputError):
+            found.append(made)
+        elif skip_bad:
+            left_out.append(str(made))
+        else:
+            raise InputError(f"{made}. Mend it, or leave every such line out with --skip-bad, which counts them")
+    if not found:
         why = f"{len(left_out)} lines were left out; {left_out[0]}. " if left_out else ""
         raise InputError(f"{str(path)!r} has no {needs[0]}. {why}A line for each is needed: {needs[1]}")
     return found, left_out

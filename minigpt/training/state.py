@@ -95,7 +95,7 @@ def check_alike(model: GPT, sharded: bool) -> None:
 
 
 def _adapters(config: TrainConfig) -> dict[str, Any]:
-    names = ("lora_rank", "lora_alpha", "lora_on") if config.lora_rank else ("lora_rank",)
+    names = ("lora", "lora_alpha", "lora_on") if config.lora else ("lora",)
     return {name: getattr(config, name) for name in names}
 
 

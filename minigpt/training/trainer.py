@@ -113,8 +113,8 @@ class Trainer:
         self.model = GPT(model_config).to(self.device)
         if start is not None:
             load_model_state(self.model, start.state_dict())
-        if config.lora_rank:
-            self.model = with_adapters(self.model, config.lora_rank, config.lora_alpha, config.lora_on, config.seed)
+        if config.lora:
+            self.model = with_adapters(self.model, config.lora, config.lora_alpha, config.lora_on, config.seed)
             if model_config.n_labels:  # a classifier's head is new, and nothing to be left as it is
                 self.model.output_head.requires_grad_(True)
         else:
@@ -193,7 +193,7 @@ class Trainer:
             f"{' with TF32' * config.tf32}; {self.threads} thread{'s' * (self.threads > 1)} ({threads}); "
             f"{compiled}; {'in shards; ' * self.stepper.sharded}fused AdamW"
             f"{' and Muon' * ('muon' in self.stepper.optimizers)}; fused attention"
-            + (f"; {summary(self.model)}" if config.lora_rank else "")
+            + (f"; {summary(self.model)}" if config.lora else "")
         )
 
     def train_step(self) -> StepResult:

@@ -1,7 +1,7 @@
 """An adapter in a file of its own: small, and of use only beside the model that it was trained on.
 
-A safetensors file holds the matrices A and B. Its metadata hold a rank, an alpha, the kinds of matrices, the SHA-256 of
-the base model's weights, and one of all that the file says.
+A safetensors file holds the matrices A and B. Its metadata hold a rank, an alpha, the kinds of matrices, what data they
+were trained on, the SHA-256 of the base model's weights, and one of all that the file says.
 """
 
 import hashlib
@@ -39,8 +39,13 @@ def fingerprint(model: GPT) -> str:
     return _sha256(state)
 
 
-def save_adapter(path: Path, model: GPT) -> None:
+def save_adapter(path: Path, model: GPT, data: dict[str, Any] | None = None) -> None:
     """Write the adapters of a model to a file, whole or not at all.
+
+    Args:
+        path: of the file.
+        model: one with adapters.
+        data: what they were trained on, as the `spec` of the data says it.
 
     Raises:
         InputError: for a model without adapters or that has learned more than adapters, or when the file cannot be
@@ -48,7 +53,7 @@ def save_adapter(path: Path, model: GPT) -> None:
     """
     found, state = adapters(model), adapter_state(model)
     if not found:
-        raise InputError("the model has no adapters to save: train it with a lora_rank, or save it as a checkpoint")
+        raise InputError("the model has no adapters to save: train it with lora, or save it as a checkpoint")
     if more := [name for name, p in model.named_parameters() if p.requires_grad and name not in state]:
         raise InputError(
             f"beside its adapters the model has learned {more[0]}, as a classifier's head: save it as a checkpoint, "
@@ -61,6 +66,7 @@ def save_adapter(path: Path, model: GPT) -> None:
         "alpha": layer.scale * found[0].rank,
         "on": list(dict.fromkeys(adapter.matrix for adapter in found)),
         "base": fingerprint(model),
+        "data": data or {},
     }
     text = json.dumps(said)
     unfinished = path.with_name(f"{path.name}.unfinished")
@@ -77,15 +83,8 @@ def save_adapter(path: Path, model: GPT) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def load_adapter(path: Path, base: GPT) -> GPT:
-    """The base model with the adapters of a file; it shares the base's weights and is in evaluation mode.
-
-    `minigpt.model.lora.merged` makes a plain model of it.
-
-    Raises:
-        InputError: for a file that cannot be read, was changed, or holds no adapter; and for a base model with other
-            weights than those that the adapter was trained beside.
-    """
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What the metadata of a file say, and the matrices."""
     try:
         with safe_open(path, "pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
@@ -102,7 +101,30 @@ def load_adapter(path: Path, base: GPT) -> GPT:
     text = metadata.get("adapter", "")
     if metadata.get("sha256") != _sha256(tensors, text):
         raise InputError(f"the adapter {str(path)!r} was changed since it was written: take another copy of it")
-    said = json.loads(text)
+    said: dict[str, Any] = json.loads(text)
+    return said, tensors
+
+
+def adapter_data(path: Path) -> dict[str, Any]:
+    """What the adapter in a file was trained on, as a run's data say it; {} where that is not known.
+
+    Raises:
+        InputError: for a file that cannot be read, was changed, or holds no adapter.
+    """
+    data: dict[str, Any] = _read(path)[0]["data"]
+    return data
+
+
+def load_adapter(path: Path, base: GPT) -> GPT:
+    """The base model with the adapters of a file; it shares the base's weights and is in evaluation mode.
+
+    `minigpt.model.lora.merged` makes a plain model of it.
+
+    Raises:
+        InputError: for a file that cannot be read, was changed, or holds no adapter; and for a base model with other
+            weights than those that the adapter was trained beside.
+    """
+    said, tensors = _read(path)
     if (own := fingerprint(base)) != said["base"]:
         raise InputError(
             f"the adapter {str(path)!r} belongs to another base model: to one whose weights have the SHA-256 "

@@ -300,9 +300,9 @@ def _tied(config: GPTConfig, state: Collection[str]) -> list[str]:
 def _with_adapters_of_run(model: GPT, checkpoint: Checkpoint) -> GPT:
     """The model as the run of a checkpoint trains it: with adapters, where its config says so."""
     train = checkpoint.run.get("train", {})
-    if not train.get("lora_rank"):
+    if not train.get("lora"):
         return model
-    return with_adapters(model, train["lora_rank"], train["lora_alpha"], train["lora_on"])
+    return with_adapters(model, train["lora"], train["lora_alpha"], train["lora_on"])
 
 
 def build_model(checkpoint: Checkpoint, *, merge: bool = True) -> GPT:

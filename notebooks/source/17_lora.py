@@ -810,8 +810,8 @@ temporary.cleanup()
 #
 # ### With the package (optional)
 #
-# `minigpt finetune --task mood --model storyteller --lora-rank 8 --out runs/mood` does all this with one of the package's own tasks: it trains the adapters with `Trainer`, so that a run can be stopped
-# and taken up again, and counts right answers before and after. `TrainConfig` has the same choices by name: `lora_rank`, `lora_alpha`, `lora_on`.
+# `minigpt finetune --task mood --model storyteller --lora 8 --out runs/mood` does all this with one of the package's own tasks: it trains the adapters with `Trainer`, so that a run can be stopped
+# and taken up again, and counts right answers before and after. `TrainConfig` has the same choices by name: `lora`, `lora_alpha`, `lora_on`.
 
 # %% [markdown]
 # ## What to remember

@@ -5,11 +5,13 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from minigpt.config import FINETUNING
+from minigpt.text import labels
 from minigpt.text.chat import CHAT_TOKENS
 from minigpt.text.example_files import file_sha256
 from minigpt.training import trainer
@@ -127,7 +129,7 @@ def test_the_classes_of_a_file_stay_with_the_model(call: Call, label_run: Path, 
 
 def test_a_task_and_stories_and_adapters(call: Call, story_run: Path, files: Path) -> None:
     flags = ("--model", story_run, "--task", "mood", "--stories", 0.5, "--out", "mood_run", *FAST, "--max-steps", 2)
-    status, out, err = call("finetune", *flags, "--lora-rank", 2)
+    status, out, err = call("finetune", *flags, "--lora", 2)
     assert status == 0 and "adapter" in out, err
     spec = checkpoint.newest_good(files / "mood_run")[0].run["data"]
     assert spec == {"name": "mood", "format": "chats", "mixed": "stories", "share": 0.5}
@@ -135,6 +137,42 @@ def test_a_task_and_stories_and_adapters(call: Call, story_run: Path, files: Pat
     assert status == 0 and "always" in out and "examples  4" in out, err
     status, out, _ = call("finetune", "--out", "mood_run", "--resume", "--max-steps", 3)
     assert status == 0 and "step 2 of 3" in out
+
+
+def test_an_adapter_alone_serves_beside_its_base_and_no_other(call: Call, text_run: Path, files: Path) -> None:
+    flags = ("--model", "text_run", "--task", "chats.jsonl", "--out", "adapted", *FAST, "--max-steps", 3)
+    status, out, err = call("finetune", *flags, "--lora", 2, "--learning-rate", 0.1)
+    assert status == 0 and "the adapter alone, 0.0 MB: --adapter adapted/adapter.safetensors" in out, err
+    run = json.loads(call("evaluate", "--model", "adapted", "--json")[1])
+    beside = ("--model", "text_run", "--adapter", "adapted/adapter.safetensors")
+    assert json.loads(call("evaluate", *beside, "--json")[1]) == run and run["split"] == "val"
+    text = ("generate", "the cat", "--seed", 1, "--max-new-tokens", 9)
+    plain, one, other = (call(*text, *model)[1] for model in (("--model", "text_run"), ("--model", "adapted"), beside))
+    assert one == other != plain
+    status, out, _ = call("export", "--out", "exported", *beside)
+    assert status == 0 and json.loads((files / "exported" / "config.json").read_text())["vocab_size"] == 20
+    for command in ("evaluate", "generate a", "export --out never"):
+        status, out, err = call(*command.split(), "--model", "chat_run", "--adapter", "adapted/adapter.safetensors")
+        assert (status, out) == (2, "") and "belongs to another base model" in err and not (files / "never").exists()
+
+
+def test_comments_are_learned_and_measured_in_chinese(call: Call, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    class Noted(labels.LabelData):
+        def __init__(self, *given: Any) -> None:
+            seen.append([text for text, _ in given[2]["test"]])
+            super().__init__(*given)
+
+    monkeypatch.setattr(labels, "LabelData", Noted)
+    flags = ("--task", "moderation", "--language", "zh", "--out", "zh", *FAST, "--max-steps", 1, "--lora", 1)
+    assert call("finetune", *flags)[0] == 0
+    assert checkpoint.newest_good(files / "zh")[0].run["data"]["language"] == "zh"
+    assert not (files / "zh" / "adapter.safetensors").exists(), "a classifier's head is no part of an adapter"
+    for more, chinese in (((), True), (("--language", "en"), False)):
+        assert call("evaluate", "--model", "zh", "--samples", 3, *more)[0] == 0
+        assert all(text.endswith("。") == chinese for text in seen[-1])
+    assert call("finetune", "--out", "zh", "--resume", "--max-steps", 2)[0] == 0
 
 
 def test_lines_that_cannot_be_used_are_told_and_counted(call: Call, text_run: Path, files: Path) -> None:
@@ -171,7 +209,7 @@ def test_the_flags_are_those_of_training(call: Call) -> None:
         ([], "bad.jsonl' has no conversation and no labelled text: in each line must be {"),
         (["cat"], "no labelled text ('bad.jsonl', line 1: this line is not JSON"),
         ([CHATS[0], "{"], "line 2: this line is not JSON"),
-        ([json.dumps({"messages": [{"role": "user", "content": "cat"}]})], "line 1: this conversation of 1 messages"),
+        ([json.dumps({"messages": [{"role": "user", "content": "cat"}]})], "line 1: this conversation of 1 message"),
         ([json.dumps({"messages": [{"role": "tool", "content": "cat"}]})], "line 1: message 1 has the role 'tool'"),
         ([chat("the cat sat on the mat", "a")], "line 1: this line needs 27 tokens of context and the model has 16"),
         ([chat("cat", "a"), chat("cat", "on")], "the same is asked: at least two different conversations are needed"),
@@ -202,8 +240,9 @@ def test_a_bad_file_gives_one_message_and_leaves_nothing(
         ("finetune --task mood --model label_run", "this model tells 2 labels apart and writes nothing"),
         ("finetune --task mood --stories 1.5", "the share of stories is 1.5; it must be above 0 and below 1"),
         ("finetune --task sentiment --stories 0.5", "a classifier learns labels and can tell no stories"),
-        ("finetune --task chats.jsonl --model text_run --lora-rank 99", "choose a rank up to 16"),
-        ("finetune --task chats.jsonl --model text_run --lora-rank -1", "lora_rank is -1; it must be at least 0"),
+        ("finetune --task chats.jsonl --model text_run --lora 99", "choose a rank up to 16"),
+        ("finetune --task chats.jsonl --model text_run --lora 0", "lora is 0; it must be at least 1"),
+        ("finetune --task chats.jsonl --model text_run --lora -1", "lora is -1; it must be at least 1"),
         ("finetune --task chats.jsonl --model text_run --out chat_run", "chat_run' already holds a run"),
         ("finetune --resume --out nowhere", "nowhere' has no checkpoint to go on from"),
         ("evaluate --task questions", "no token <|system|>, so it has never learned to answer: first `minigpt"),
@@ -216,7 +255,15 @@ def test_a_bad_file_gives_one_message_and_leaves_nothing(
         ("evaluate --task chats.jsonl --model chat_run --split test", "has no split 'test'"),
         ("evaluate --task mood --model chat_run --samples 0", "samples is 0; a task needs at least 1"),
         ("evaluate --task mood --model chat_run --data text.txt", "for a task's file say --task NEW_PLACE"),
+        (
+            "finetune --task chats.jsonl --model text_run --language zh",
+            "--language zh is for the comments of sentiment",
+        ),
+        ("finetune --task mood --language French", "invalid choice 'French'"),
+        ("evaluate --task chats.jsonl --model chat_run --language en", "--language is for the comments of sentiment"),
         ("generate a --model label_run", "the model is a classifier with 2 labels"),
+        ("generate a --model text_run --adapter nowhere", "there is no adapter 'nowhere'"),
+        ("generate a --model text_run --adapter text.txt", "'text.txt' is damaged or no safetensors file"),
     ],
 )
 def test_bad_input_gives_one_message_and_exit_status_2(

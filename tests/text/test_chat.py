@@ -151,7 +151,7 @@ def test_every_prompt_is_the_beginning_of_the_conversation(messages, tokenizer):
 
 BAD = [
     ([], "conversation of 0 messages has no answer"),
-    ([("user", "a")], "conversation of 1 messages has no answer"),
+    ([("user", "a")], "conversation of 1 message has no answer"),
     ([("system", "a")], "has no answer"),
     ([("bot", "a")], "message 1 has the role 'bot'; choose from system, user, assistant"),
     ([("assistant", "a")], "message 1 is the assistant's, where the system or user should speak"),

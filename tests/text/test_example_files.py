@@ -34,7 +34,8 @@ def test_the_kind_of_a_task_and_of_a_file(tmp_path):
     }
     assert format_of(write(tmp_path, "", "damaged", CHAT)) == "chats"
     assert format_of(write(tmp_path, labelled("a", "b"))) == "labels"
-    assert format_of(write(tmp_path, labelled("a", "b"), CHAT)) == "chats"
+    assert format_of(write(tmp_path, labelled("a", "b"), CHAT)) == "labels", "the first that is one or the other"
+    assert format_of(write(tmp_path, CHAT, labelled("a", "b"))) == "chats"
     for lines in ([], ["3"], ['{"text": "only"}']):
         with pytest.raises(InputError, match="has no conversation and no labelled text: in each line"):
             format_of(write(tmp_path, *lines))

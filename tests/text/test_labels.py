@@ -63,7 +63,7 @@ def test_comments_are_those_of_their_split_in_the_order_of_their_world():
             place = int((target != IGNORE).nonzero())
             assert tokenizer.decode(row[1 : place + 1].tolist()) == comment.english
             assert data.labels[target[place]] == comment.label
-    chinese = comment_data("sentiment", tokenizer, 192, train=2, held_out=1, language="chinese")
+    chinese = comment_data("sentiment", tokenizer, 192, train=2, held_out=1, language="zh")
     assert chinese.splits["train"][0][0] == comment_at("sentiment", "train", 0).chinese
     assert chinese.spec != data.spec
 
@@ -81,7 +81,7 @@ def test_bad_data_is_refused():
         next(data_of().batches("test", 2))
     with pytest.raises(InputError, match="needs a tokenizer with an end-of-text token"):
         LabelData({"name": "x"}, ["a"], {"train": [("a", "a")]}, BPETokenizer([], []), 9)
-    with pytest.raises(InputError, match="no comments in 'French'; choose from english, chinese"):
+    with pytest.raises(InputError, match="no comments in 'French'; choose from en, zh"):
         comment_data("sentiment", storyteller_tokenizer(), 192, language="French")
     with pytest.raises(InputError, match="there are no comments for 'moderate'"):
         comment_data("moderate", storyteller_tokenizer(), 192)

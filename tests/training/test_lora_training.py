@@ -21,7 +21,7 @@ from tests.training.test_trainer import FakeData, assert_same_run, quiet_run, re
 
 
 def lora(**options: Any) -> TrainConfig:
-    return recipe(**{"lora_rank": 3, "lora_alpha": 6.0, "learning_rate": 1e-2} | options)
+    return recipe(**{"lora": 3, "lora_alpha": 6.0, "learning_rate": 1e-2} | options)
 
 
 def start(config: GPTConfig) -> GPT:
@@ -101,7 +101,7 @@ def test_the_first_loss_is_that_of_the_model_it_starts_from() -> None:
     assert one.train_step().loss == two.train_step().loss
 
 
-@pytest.mark.parametrize("changed", [{"lora_rank": 2}, {"lora_alpha": 7.0}, {"lora_on": ("qkv",)}, {"lora_rank": 0}])
+@pytest.mark.parametrize("changed", [{"lora": 2}, {"lora_alpha": 7.0}, {"lora_on": ("qkv",)}, {"lora": None}])
 def test_other_adapters_are_refused_on_resume(tmp_path: Path, changed: dict[str, Any]) -> None:
     quiet_run(Trainer(shape(), lora(), FakeData(), out=tmp_path), until=2)
     (name,) = changed
@@ -112,7 +112,7 @@ def test_other_adapters_are_refused_on_resume(tmp_path: Path, changed: dict[str,
 
 def test_a_rank_above_a_width_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="rank 17 on blocks.0.attention.qkv"):
-        Trainer(shape(), lora(lora_rank=17), FakeData(), out=tmp_path / "run")
+        Trainer(shape(), lora(lora=17), FakeData(), out=tmp_path / "run")
     with pytest.raises(InputError, match="'gate' would land on nothing"):
         Trainer(shape(), lora(lora_on=("gate",)), FakeData(), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -122,7 +122,7 @@ def test_a_rank_above_a_width_is_refused_before_anything_is_written(tmp_path: Pa
 def test_a_checkpoint_whose_config_makes_no_adapters_is_refused(tmp_path: Path, value: Any) -> None:
     quiet_run(Trainer(shape(), lora(), FakeData(), out=tmp_path), until=1)
     saved, _ = checkpoint.newest_good(tmp_path)
-    saved.run["train"]["lora_rank"] = value
+    saved.run["train"]["lora"] = value
     with pytest.raises(InputError):
         checkpoint.build_model(saved)
 
@@ -163,11 +163,11 @@ def test_two_processes_train_the_same_adapters(tmp_path: Path, how: str) -> None
 
 
 def test_the_config_says_what_is_wrong_with_adapters_and_survives_json() -> None:
-    wrong = {"lora_rank": -1, "lora_alpha": 0.0, "lora_on": ("c_attn",)}
-    with pytest.raises(InputError, match="lora_rank is -1") as error:
+    wrong = {"lora": -1, "lora_alpha": 0.0, "lora_on": ("c_attn",)}
+    with pytest.raises(InputError, match="lora is -1") as error:
         TrainConfig(**wrong)  # type: ignore[arg-type]
     assert "lora_alpha is 0.0" in str(error.value) and "lora_on names 'c_attn'; choose from qkv" in str(error.value)
-    with pytest.raises(InputError, match="lora_on is qkv and lora_rank 0: adapters need a rank"):
+    with pytest.raises(InputError, match="lora_on is qkv, without lora: adapters need a rank"):
         TrainConfig(lora_on=("qkv",))
     config = lora(lora_on=("qkv", "down"))
     assert TrainConfig(**json.loads(json.dumps(config.__dict__))) == config

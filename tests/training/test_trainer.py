@@ -168,7 +168,7 @@ class FakeLabels(FakeData):
 
 
 @pytest.mark.parametrize(
-    "train", [{}, {"trained": "last", "precision": "bfloat16"}, {"lora_rank": 2, "lora_on": ("qkv", "up")}]
+    "train", [{}, {"trained": "last", "precision": "bfloat16"}, {"lora": 2, "lora_on": ("qkv", "up")}]
 )
 def test_a_classifier_is_trained_and_resumed_like_any_model(tmp_path: Path, train: dict[str, Any]) -> None:
     torch.manual_seed(0)
@@ -195,8 +195,8 @@ def test_labels_and_tokens_are_not_taken_for_each_other() -> None:
             Trainer(config, recipe(), data)
         with pytest.raises(InputError, match=problem):
             mean_loss(GPT(config), data, "val")
-    with pytest.raises(InputError, match="trained is 'head' with adapters .lora_rank."):
-        recipe(trained="head", lora_rank=2)
+    with pytest.raises(InputError, match="trained is 'head' with adapters .lora."):
+        recipe(trained="head", lora=2)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 4, 8])

@@ -15,7 +15,7 @@ from minigpt.config import GPTConfig, InputError
 from minigpt.model.gpt import GPT
 from minigpt.model.lora import adapter_state, adapters, merged, with_adapters
 from minigpt.weights import adapter
-from minigpt.weights.adapter import fingerprint, load_adapter, save_adapter
+from minigpt.weights.adapter import adapter_data, fingerprint, load_adapter, save_adapter
 
 IDS = torch.tensor([[1, 2, 3, 0]])
 
@@ -39,8 +39,9 @@ def trained(base: GPT, **options: Any) -> GPT:
 def test_an_adapter_comes_back_bit_for_bit(tmp_path: Path, options: dict[str, Any], tied: bool) -> None:
     base = base_of(tie_embeddings=tied)
     adapted = trained(base, **options)
-    save_adapter(tmp_path / "new" / "one.safetensors", adapted)
+    save_adapter(tmp_path / "new" / "one.safetensors", adapted, {"name": "mood"})
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["one.safetensors"]
+    assert adapter_data(tmp_path / "new" / "one.safetensors") == {"name": "mood"}
     loaded = load_adapter(tmp_path / "new" / "one.safetensors", base)
     assert torch.equal(loaded(IDS), adapted(IDS)) and not torch.equal(loaded(IDS), base.eval()(IDS))
     assert adapters(loaded) == adapters(adapted) and not loaded.training
@@ -69,7 +70,7 @@ def test_the_file_holds_the_adapters_alone_and_says_to_whom_they_belong(tmp_path
     attention, down = "blocks.0.attention.qkv", "blocks.0.feed_forward.down"
     assert names == {f"{name}.lora_{kind}" for name in (attention, down) for kind in "ab"}
     assert metadata["format"] == "minigpt adapter 1"
-    said = f'{{"rank": 2, "alpha": 5.0, "on": ["qkv", "down"], "base": "{fingerprint(base)}"}}'
+    said = f'{{"rank": 2, "alpha": 5.0, "on": ["qkv", "down"], "base": "{fingerprint(base)}", "data": {{}}}}'
     assert metadata["adapter"] == said
 
 
