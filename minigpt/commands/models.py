@@ -28,7 +28,8 @@ def evaluate(
     Args:
         model: a bundled model, or the folder of a run or of a checkpoint.
         adapter: a file that `minigpt finetune --lora` made, for the model that it was trained beside.
-        task: instead of the data that the model was trained on: a task or a file as for `minigpt finetune`, or stories.
+        task: instead of the data that the model was trained on: a task or a file as for `minigpt finetune`, multiple
+            choice (everyday, everyday-zh, or a file of such questions), or stories.
         language: of the comments of sentiment and moderation; by default that which the model has learned.
         split: val or test, of a file val or all; by default test for stories and tasks, val for a text. Of a file the
             tenth that `minigpt finetune` held out, or all of it if the model has learned something else.

@@ -1,4 +1,4 @@
-"""minigpt evaluate --task: how many of a model's answers, or of its labels, are right."""
+"""minigpt evaluate --task: how many of a model's answers, of its labels, or of its choices are right."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,14 +33,17 @@ def evaluate_task(
         samples: examples of a task; a file is measured whole.
         json: print one JSON object.
     """
+    from minigpt.text.choices import is_multiple_choice
     from minigpt.text.comments import COMMENT_TASKS
     from minigpt.text.example_files import file_sha256, format_of
 
     if samples < 1:
         raise InputError(f"samples is {samples}; a task needs at least 1")
-    kind = format_of(task)
     if language is not None and task not in COMMENT_TASKS:
         raise InputError(f"--language is for the comments of {' and '.join(COMMENT_TASKS)}: leave it out")
+    if is_multiple_choice(task):
+        return _print_choices(model, tokenizer, task, split, samples, json)
+    kind = format_of(task)
     language = language or learned.get("language", "en")
     is_file = Path(task).exists()
     own = is_file and learned.get("sha256") == file_sha256(Path(task))  # the file that it was trained on
@@ -61,6 +64,44 @@ def evaluate_task(
     if len(kinds) > 1:
         print()
         print_table({kind: f"{right} of {number} right" for kind, (right, number) in kinds.items()})
+    return 0
+
+
+def _print_choices(model: "GPT", tokenizer: "Tokenizer", task: str, split: str | None, samples: int, json: bool) -> int:
+    from minigpt.evaluation.choices import WAYS, score_choices
+    from minigpt.evaluation.intervals import wilson
+    from minigpt.text.choices import load_questions
+
+    if split not in (None, "all"):
+        raise InputError(f"multiple choice has no split {split!r}: all of it is there to measure; leave --split out")
+    score = score_choices(model, tokenizer, load_questions(task)[:samples])
+    count = len(score.answered)
+    shares = {}
+    for way in (*WAYS, "alone"):
+        right = score.right(way)
+        low, high = wilson(right, count)
+        shares[way] = {"right": right, "share": right / count, "low": low, "high": high}
+    if json:
+        print_json({
+            "task": task, "examples": count, "too_long": len(score.too_long), "baseline": score.chance, "ways": shares
+        })  # fmt: skip
+        return 0
+    names = {
+        "sum": "likelihood",
+        "per token": "likelihood per token",
+        "per byte": "likelihood per byte",
+        "against alone": "against the answer alone",
+        "alone": "the answer alone",
+    }
+    table = {"task": task, "examples": count, "too long, left out": len(score.too_long)}
+    print_table(
+        table
+        | {
+            names[way]: f"{share['share']:.3f} (95% confidence: {share['low']:.3f} to {share['high']:.3f})"
+            for way, share in shares.items()
+        }
+        | {"guessing": f"{score.chance:.3f}"}
+    )
     return 0
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigpt.config import InputError, nearest
+from minigpt.text.choices import CHOICE_TASKS, is_multiple_choice
 from minigpt.text.comments import COMMENT_TASKS
 from minigpt.text.labels import LabelData, LabelledText
 from minigpt.text.sources import json_of, read_lines, use_lines
@@ -20,12 +21,18 @@ def format_of(name: str) -> str:
     Raises:
         InputError: for what is no task, and for a file in which no line is one or the other.
     """
+    if is_multiple_choice(name):
+        raise InputError(
+            f"{name!r} is multiple choice: it is there to measure and has no conversations or labels to learn from. "
+            "`minigpt evaluate --task` takes it"
+        )
     if name in TASKS or name in COMMENT_TASKS:
         return "chats" if name in TASKS else "labels"
     if not Path(name).exists():
+        known = [*TASKS, *COMMENT_TASKS, *CHOICE_TASKS]
         raise InputError(
-            f"there is no task and no file called {name!r}; {nearest(name, [*TASKS, *COMMENT_TASKS])}; or give the "
-            "path of a file of JSON lines"
+            f"there is no task and no file called {name!r}; {nearest(name, known)}; or give the path of a file of JSON "
+            "lines"
         )
     problem = ""
     for line in use_lines(Path(name), json_of):

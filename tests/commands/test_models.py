@@ -183,3 +183,24 @@ def test_bad_input_gives_one_message_and_exit_status_2(
     refused: Callable[[str], str], arguments: str, message: str
 ) -> None:
     assert message in refused(arguments)
+
+
+def test_evaluate_asks_multiple_choice(call: Call, story_run: Path, world: Path) -> None:
+    lines = ['{"context": "Once upon a ", "choices": ["time", "tortoise made of glass"], "answer": 0}'] * 3
+    long = {"context": "once " * 2000, "choices": ["a", "b"], "answer": 0}
+    (world / "asked.jsonl").write_text("\n".join([*lines, json.dumps(long)]))
+    status, out, err = call("evaluate", "--model", story_run, "--task", "asked.jsonl", "--json")
+    report = json.loads(out)
+    assert (status, err) == (0, "") and (report["examples"], report["too_long"], report["baseline"]) == (3, 1, 0.5)
+    assert report["ways"]["sum"]["right"] == 3 and report["ways"]["sum"]["low"] == pytest.approx(0.4385, abs=1e-4)
+    status, out, _ = call("evaluate", "--model", story_run, "--task", "asked.jsonl")
+    assert status == 0 and "too long, left out        1" in out and "guessing                  0.500" in out
+    status, out, _ = call("evaluate", "--task", "everyday-zh", "--samples", 8, "--json")
+    assert status == 0 and json.loads(out)["examples"] == 8
+    (world / "asked.jsonl").write_text("\n".join([*lines, '{"context": "a", "choices": ["b", "c"], "answer": 2}']))
+    status, out, err = call("evaluate", "--model", story_run, "--task", "asked.jsonl")
+    assert (status, out) == (2, "") and "'asked.jsonl', line 4: \"answer\" is 2, so no choice is right" in err
+    status, out, err = call("evaluate", "--model", story_run, "--task", "everyday", "--split", "val")
+    assert (status, out) == (2, "") and "multiple choice has no split 'val'" in err
+    status, out, err = call("finetune", "--task", "everyday", "--out", "taught")
+    assert (status, out) == (2, "") and "'everyday' is multiple choice" in err
