@@ -1226,7 +1226,7 @@ check.group_digits(group_digits)
 #
 # - Gage 1994, A New Algorithm for Data Compression, The C Users Journal 12(2) (https://www.derczynski.com/papers/archive/BPE_Gage.pdf)
 # - Sennrich, Haddow, Birch 2016, Neural Machine Translation of Rare Words with Subword Units, section 3.2 (https://arxiv.org/abs/1508.07909)
-# - Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.2 (https://openai.com/research/better-language-models); its tokenizer in code (https://github.com/openai/gpt-2/blob/master/src/encoder.py)
+# - Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.2 (https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf); its tokenizer in code (https://github.com/openai/gpt-2/blob/master/src/encoder.py)
 # - Yergeau 2003, UTF-8, a transformation format of ISO 10646, RFC 3629 (https://www.rfc-editor.org/rfc/rfc3629); the Unicode Standard (https://www.unicode.org/standard/standard.html)
 # - tiktoken (https://github.com/openai/tiktoken)
 # - Brown et al. 2020, Language Models are Few-Shot Learners, section 3.9 (https://arxiv.org/abs/2005.14165)

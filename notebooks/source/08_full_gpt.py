@@ -1184,8 +1184,8 @@ for rows_in_batch in (1, 8, 32):
 # ## Primary sources
 #
 # - Press and Wolf 2017, Using the Output Embedding to Improve Language Models (https://arxiv.org/abs/1608.05859)
-# - Radford et al. 2018, Improving Language Understanding by Generative Pre-Training, section 4.1 (https://openai.com/research/language-unsupervised)
-# - Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3 and table 2 (https://openai.com/research/better-language-models)
+# - Radford et al. 2018, Improving Language Understanding by Generative Pre-Training, section 4.1 (https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf)
+# - Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3 and table 2 (https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)
 # - OpenAI's repository of GPT-2, with the note on the parameter counts (https://github.com/openai/gpt-2)
 # - Kaplan et al. 2020, Scaling Laws for Neural Language Models, section 2.1 (https://arxiv.org/abs/2001.08361)
 # - Chowdhery et al. 2022, PaLM: Scaling Language Modeling with Pathways, appendix B (https://arxiv.org/abs/2204.02311)

@@ -1081,7 +1081,7 @@ figure
 # - Kalamkar et al. 2019, A Study of BFLOAT16 for Deep Learning Training (https://arxiv.org/abs/1905.12322)
 # - Ivanov et al. 2021, Data Movement Is All You Need: A Case Study on Optimizing Transformers (https://arxiv.org/abs/2007.00072)
 # - Mishra et al. 2021, Accelerating Sparse Deep Neural Networks (https://arxiv.org/abs/2104.08378)
-# - Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3 (https://openai.com/research/better-language-models)
+# - Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3 (https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)
 # - Dao et al. 2022, FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness (https://arxiv.org/abs/2205.14135)
 # - Dao 2023, FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning, section 3.1 (https://arxiv.org/abs/2307.08691)
 # - Chowdhery et al. 2022, PaLM: Scaling Language Modeling with Pathways, section 4 and appendix B (https://arxiv.org/abs/2204.02311)

@@ -993,7 +993,7 @@ temporary.cleanup()
 # %% [markdown]
 # ## Primary sources
 #
-# - Radford et al. 2019, Language Models are Unsupervised Multitask Learners (https://openai.com/research/better-language-models)
+# - Radford et al. 2019, Language Models are Unsupervised Multitask Learners (https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)
 # - OpenAI's code of GPT-2, with `conv1d` and `gelu` (https://github.com/openai/gpt-2/blob/master/src/model.py)
 # - Hugging Face's transformers: `Conv1D` (https://github.com/huggingface/transformers/blob/main/src/transformers/pytorch_utils.py) and GPT-2 (https://github.com/huggingface/transformers/blob/main/src/transformers/models/gpt2/modeling_gpt2.py)
 # - The safetensors format (https://github.com/huggingface/safetensors#format)

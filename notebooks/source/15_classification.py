@@ -858,7 +858,7 @@ assert honest.value < repaired.value
 #
 # ## Primary sources
 #
-# - Radford et al. 2018, Improving Language Understanding by Generative Pre-Training, sections 3.2 and 5 (https://openai.com/index/language-unsupervised)
+# - Radford et al. 2018, Improving Language Understanding by Generative Pre-Training, sections 3.2 and 5 (https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf)
 # - Guo et al. 2017, On Calibration of Modern Neural Networks (https://arxiv.org/abs/1706.04599)
 # - Elkan 2001, The Foundations of Cost-Sensitive Learning (https://www.ijcai.org/Proceedings/01/IJCAI-2001-k.pdf)
 # - Neyman and Pearson 1933, On the Problem of the Most Efficient Tests of Statistical Hypotheses (https://doi.org/10.1098/rsta.1933.0009)

@@ -378,7 +378,7 @@ assert mixed_right < 0.1 * n_test
 # %% [markdown]
 # The first table of each matrix does what the whole update does, and the other 143 together do nothing. This is one narrow task on
 # one small model, so take it as an example and not as a law. That it holds more widely is what Hu et al. (2021) supposed: «the change in weights during model adaptation
-# also has a low intrinsic rank» (section 1). They had a reason. Aghajanyan et al. (2020) had fine-tuned a large RoBERTa with only 200 free numbers, thrown at random
+# also has a low intrinsic rank» (section 1). They had a reason. Aghajanyan et al. (2021) had fine-tuned a large RoBERTa with only 200 free numbers, thrown at random
 # into all of its parameters, and reached 90 % of the full quality on a task of paraphrases.
 #
 # If the change is going to be low-rank anyway, why not *train* it that way?
@@ -826,7 +826,7 @@ temporary.cleanup()
 # ## Primary sources
 #
 # - Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models, sections 1, 4.1, 4.2, 7.1 and 7.2 (https://arxiv.org/abs/2106.09685)
-# - Aghajanyan, Zettlemoyer and Gupta 2020, Intrinsic Dimensionality Explains the Effectiveness of Language Model Fine-Tuning (https://aclanthology.org/2021.acl-long.568)
+# - Aghajanyan, Gupta and Zettlemoyer 2021, Intrinsic Dimensionality Explains the Effectiveness of Language Model Fine-Tuning (https://aclanthology.org/2021.acl-long.568)
 # - Eckart and Young 1936, The approximation of one matrix by another of lower rank (https://doi.org/10.1007/BF02288367)
 # - Hayou, Ghosh and Yu 2024, The Impact of Initialization on LoRA Finetuning Dynamics (https://arxiv.org/abs/2406.08447)
 # - Schulman et al. 2025, LoRA Without Regret (https://thinkingmachines.ai/blog/lora/)
