@@ -159,7 +159,7 @@ def collect(source: Path) -> None:
     for name in MARKDOWN:
         page = source / name
         page.parent.mkdir(parents=True, exist_ok=True)
-        text = (ROOT / name).read_text(encoding="utf-8")
+        text = (ROOT / name).read_text(encoding="utf-8").replace("](site/", "](")
         page.write_text(for_the_site(text, depth=name.count("/")), encoding="utf-8")
 
     folder = source / "notebooks" / "solutions"

@@ -22,6 +22,7 @@ LESSONS = [name for name in NOTEBOOKS if not name.startswith("00")]
 OTHERS = [
     "index.html",
     "glossary.html",
+    "questions.html",
     "README.html",
     "search.html?q=softmax",
     "notebooks/solutions/index.html",

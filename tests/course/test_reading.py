@@ -179,3 +179,29 @@ def test_the_glossary_is_in_alphabetical_order_and_names_everything_once() -> No
     text = (NOTEBOOKS.parent / "site" / "glossary.md").read_text(encoding="utf-8")
     heads = [head.lower() for head in re.findall(r"^\*\*(.+?)\*\* ·", text, re.MULTILINE)]
     assert heads == sorted(set(heads))
+
+
+def _headings(path: Path) -> set[str]:
+    """The anchors of a lesson's headings, as far as the two kinds of them agree: words in small letters and dashes."""
+    cells = (cell.source for cell in read_source(path).cells if cell.cell_type == "markdown")
+    return {_anchor(text) for cell in cells for text in re.findall(r"^#+ (.+)$", cell, re.MULTILINE)}
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.lower())).strip("-")
+
+
+def test_every_question_is_answered_and_leads_to_a_section_of_a_lesson() -> None:
+    text = (NOTEBOOKS.parent / "site" / "questions.md").read_text(encoding="utf-8")
+    _, *questions = re.split(r"^### ", text, flags=re.MULTILINE)
+    assert len(questions) > 35 and len(set(questions)) == len(questions)
+    for question in questions:
+        heading, _, answer = question.partition("\n")
+        links = re.findall(r"\]\(\.\./([^)]+)\)", answer)
+        assert links and heading.endswith("?"), heading
+        for link in links:
+            file, _, anchor = link.partition("#")
+            assert (NOTEBOOKS.parent / file).is_file(), f"{heading}: there is no {file}"
+            if anchor:
+                source = NOTEBOOKS / "source" / f"{Path(file).stem}.py"
+                assert _anchor(anchor) in _headings(source), f"{heading}: no section #{anchor} in {file}"
