@@ -30,7 +30,7 @@ ROOMS = {  # from the ground up; within a room, too
             "finetuning",
         ),
     ],
-    "model": ["kv_cache", "attention", "feed_forward", "norm", "gpt", "lora", "vocabulary", "classifier"],
+    "model": ["kv_cache", "attention", "feed_forward", "norm", "gpt", "counted", "lora", "vocabulary", "classifier"],
     "generation": ["decoding", "generate", "beam_search"],
     "weights": ["checkpoint", "adapter", "gpt2_layout", "pretrained"],
     "evaluation": [

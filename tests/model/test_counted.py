@@ -1,0 +1,84 @@
+"""The last block where a target counts: the same states and gradients as from the whole model, whatever its shape."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from minigpt.config import GPTConfig
+from minigpt.model.counted import hidden_states_at
+from minigpt.model.gpt import GPT
+from minigpt.model.lora import adapter_state, with_adapters
+
+SHAPE = {"vocab_size": 11, "context_length": 9, "n_layers": 3, "n_heads": 4, "d_model": 16}
+IDS = torch.arange(27).view(3, 9) * 7 % 11
+
+
+def model_of(**options: Any) -> GPT:
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(**SHAPE | options)).double()
+    for parameter in model.parameters():  # biases and norms, too, must count
+        nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def states_and_gradients(model: GPT, states: torch.Tensor) -> list[torch.Tensor]:
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    weights = torch.linspace(-1, 2, states.numel(), dtype=states.dtype).view_as(states)
+    return [states, *torch.autograd.grad((weights * states).sum(), wanted, allow_unused=True, materialize_grads=True)]
+
+
+VARIED: list[dict[str, Any]] = [
+    {},
+    {"n_layers": 1, "bias": False, "tie_embeddings": False, "d_ff": 24},
+    {"positions": "rope", "rope_base": 500.0, "n_kv_heads": 2, "norm": "rmsnorm", "feed_forward": "swiglu"},
+    {"positions": "rope", "n_kv_heads": 1, "pad_vocab": 4, "norm_epsilon": 0.1},
+    {"n_labels": 3, "tie_embeddings": False},
+]
+
+
+def test_every_field_of_a_config_is_tried() -> None:
+    """`hidden_states_at` does what the last block does: a new field must be tried here, too."""
+    tried = SHAPE.keys() | {"dropout"} | {name for options in VARIED for name in options}
+    assert tried == set(GPTConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("options", VARIED)
+@pytest.mark.parametrize("lora", [False, True])
+def test_states_and_gradients_are_those_of_the_whole_model(options: dict[str, Any], lora: bool) -> None:
+    model = model_of(**options)
+    if lora:
+        model = with_adapters(model, 2, 4.0)
+        for tensor in adapter_state(model).values():
+            nn.init.normal_(tensor)
+    for places in ([[8], [3], [5]], [[0, 4, 8], [], [7]], [[1, 2, 3, 4, 5, 6, 7, 8], [0], []], [range(9)] * 3):
+        counted = torch.zeros(3, 9, dtype=torch.bool)
+        for row, columns in enumerate(places):
+            counted[row, list(columns)] = True
+        fast, slow = hidden_states_at(model, IDS, counted), model.hidden_states(IDS)[counted]
+        pairs = zip(states_and_gradients(model, fast), states_and_gradients(model, slow), strict=True)
+        for one, other in pairs:
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_autocast_keeps_the_dtype_of_the_whole_model() -> None:
+    model, counted = model_of().float(), IDS % 4 == 0
+    with torch.autocast("cpu", torch.bfloat16):
+        fast, slow = hidden_states_at(model, IDS, counted), model.hidden_states(IDS)[counted]
+    assert fast.dtype == slow.dtype
+    torch.testing.assert_close(fast, slow, rtol=0.05, atol=0.05)
+    with torch.no_grad():
+        exact = model.hidden_states(IDS)[counted]
+    assert (fast - exact).norm() < 1.5 * (slow - exact).norm(), "as near the truth as the whole model"
+
+
+def test_with_dropout_the_mean_is_the_same() -> None:
+    model, counted = model_of(dropout=0.1, n_layers=1), IDS % 5 == 0
+    torch.manual_seed(1)
+    with torch.no_grad():
+        fast = torch.stack([hidden_states_at(model, IDS, counted) for _ in range(400)])
+        slow = torch.stack([model.hidden_states(IDS)[counted] for _ in range(400)])
+    assert fast.std(0).min() > 0.001
+    error = ((fast.var(0) + slow.var(0)) / 400).sqrt()
+    assert ((fast.mean(0) - slow.mean(0)).abs() / error).max() < 5
