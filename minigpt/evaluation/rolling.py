@@ -18,7 +18,7 @@ def rolling_log_likelihoods(model: GPT, ids: list[int], start: int, context: int
 
     Each token is scored once, and sees at least `context` tokens before it, where the text has so many. More context
     costs more windows and makes the loss smaller: without the number, a perplexity says little. With `context` 1 it is
-    what `lm-eval` calls rolling; Press et al. 2020 («Shortformer», section 2) call the other extreme a sliding window.
+    what `lm-eval` calls rolling; with the whole context_length each token has a window of its own, which slides.
 
     Args:
         model: the model.

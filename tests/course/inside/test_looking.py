@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from minigpt.config import GPTConfig, InputError
-from minigpt.course.inside import logit_lens, look_inside, part_names, visible
+from minigpt.course.inside.looking import logit_lens, look_inside, part_names, visible
 from minigpt.model.gpt import GPT
 from minigpt.text.tokenizer import BPETokenizer, CharTokenizer
 from tests.model.test_gpt import neox_copy, transformers_copy

@@ -1,0 +1,147 @@
+"""What happens when a part of a model is silenced, or given what it had in another text.
+
+A part that is silenced and missed was *needed* for this text; a part whose old value brings the old answer back is
+*enough* for it. Neither says what it does elsewhere, and other parts may take over what a silenced one did
+(Wang et al. 2022, «Interpretability in the Wild»). Compare with other parts of the same kind.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from minigpt.config import InputError
+from minigpt.course.inside.activations import Edit, activations
+from minigpt.model.gpt import GPT
+
+How = Literal["zero", "mean", "resample"]
+
+Metric = Callable[[Tensor], Tensor]
+"""From logits (B, T, vocab_size) to one number for each text, (B,)."""
+
+Cache = Mapping[str, Tensor]
+"""What `activations` returns."""
+
+
+def put(value: Tensor, head: int | None = None, position: int | None = None) -> Edit:
+    """An edit that puts another value in, at one head or one position, or everywhere.
+
+    Args:
+        value: of the activation's shape, or one that is spread over it.
+        head: of `heads`, `queries`, `keys` or `values`; counts from 0.
+        position: in the text, from 0.
+    """
+
+    def edit(x: Tensor) -> Tensor:
+        where: tuple[slice, ...] = (slice(None), slice(None) if position is None else slice(position, position + 1))
+        if head is not None:
+            where = (*where, slice(head, head + 1))
+        new = x.clone()
+        new[where] = value.expand_as(x)[where]
+        return new
+
+    return edit
+
+
+def ablation(
+    name: str, how: How, reference: Cache | None = None, head: int | None = None, position: int | None = None
+) -> Edit:
+    """An edit that takes away what an activation says about this text.
+
+    Args:
+        name: of the activation.
+        how: zero: nothing is left; most parts never give that, so that it hurts for a second reason. mean: what it
+            gives in the mean over the reference, at all places but the first of each text, which is unlike all others.
+            resample: what it has at the same places of other texts, the reference's rows in turn.
+        reference: `activations` of other texts, for mean and resample.
+        head: only this head.
+        position: only this place in the text.
+
+    Raises:
+        InputError: for another way, or a reference that is missing, empty or too short.
+    """
+    if how not in get_args(How):
+        raise InputError(f"there is no ablation {how!r}; choose from {', '.join(get_args(How))}")
+    if how == "zero":
+        return lambda x: put(x.new_zeros(()), head, position)(x)
+    if reference is None or name not in reference:
+        raise InputError(f"{how} takes the place of {name!r} from other texts: give their activations as reference")
+    others = reference[name]
+    if how == "mean":
+        if others.size(1) < 2:
+            raise InputError("the reference has no second token, and the first of a text is left out of the mean")
+        return put(others[:, 1:].mean(dim=(0, 1)), head, position)
+
+    def edit(x: Tensor) -> Tensor:
+        if others.size(1) < x.size(1):
+            raise InputError(f"the reference has {others.size(1)} tokens and the text {x.size(1)}: give longer texts")
+        rows = torch.arange(x.size(0), device=others.device) % others.size(0)
+        return put(others[rows, : x.size(1)], head, position)(x)
+
+    return edit
+
+
+@torch.no_grad()
+def effect(model: GPT, ids: Tensor, edits: Mapping[str, Edit], metric: Metric) -> Tensor:
+    """What the metric says with these edits: (B,). `activations(model, ids)["logits"]` gives it without."""
+    return metric(activations(model, ids, edits)["logits"])
+
+
+@torch.no_grad()
+def patch_heads(model: GPT, cache: Cache, source: Cache, metric: Metric) -> Tensor:
+    """Each head in turn gets what it gave in another text; all else goes on from there: (n_layers, h).
+
+    Args:
+        model: the model.
+        cache: `activations` of the texts.
+        source: `activations` of the other texts, as many and as long.
+        metric: its mean over the texts is the result.
+    """
+    check_same(cache, source)
+    found = torch.zeros(model.config.n_layers, model.config.n_heads, dtype=torch.float64)
+    for layer in range(model.config.n_layers):
+        name = f"{layer + 1}.heads"
+        for head in range(model.config.n_heads):
+            heads = put(source[name], head)(cache[name])
+            before = cache["embeddings"] if layer == 0 else cache[f"{layer}.stream"]
+            found[layer, head] = metric(_from_heads(model, before, heads, layer)).double().mean()
+    return found
+
+
+@torch.no_grad()
+def patch_stream(model: GPT, cache: Cache, source: Cache, metric: Metric) -> Tensor:
+    """The stream at one place gets what it was in another text: (n_layers + 1, T), from the embeddings up."""
+    check_same(cache, source)
+    names = ["embeddings", *(f"{layer}.stream" for layer in range(1, model.config.n_layers + 1))]
+    T = cache["embeddings"].size(1)
+    found = torch.zeros(len(names), T, dtype=torch.float64)
+    for layer, name in enumerate(names):
+        for position in range(T):
+            stream = put(source[name], position=position)(cache[name])
+            found[layer, position] = metric(_from_stream(model, stream, layer)).double().mean()
+    return found
+
+
+def check_same(cache: Cache, source: Cache) -> None:
+    """Refuse activations of texts that are not as many and as long."""
+    here, there = cache["embeddings"].shape[:2], source["embeddings"].shape[:2]
+    if here != there:
+        raise InputError(
+            f"{here[0]} texts of {here[1]} tokens and {there[0]} of {there[1]}: patching needs pairs of equal length"
+        )
+
+
+def _from_stream(model: GPT, stream: Tensor, layer: int) -> Tensor:
+    """The logits when the stream before a layer is known: the layers below it need not run again."""
+    for block in model.blocks[layer:]:
+        stream = block(stream)
+    logits: Tensor = model.output_head(model.final_norm(stream))
+    return logits[..., : model.config.vocab_size]
+
+
+def _from_heads(model: GPT, before: Tensor, heads: Tensor, layer: int) -> Tensor:
+    block: Any = model.blocks[layer]
+    middle = before + block.attention.output(heads.flatten(2))
+    stream = middle + block.feed_forward(block.feed_forward_norm(middle))
+    return _from_stream(model, stream, layer + 1)
