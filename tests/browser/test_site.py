@@ -23,6 +23,7 @@ OTHERS = [
     "index.html",
     "glossary.html",
     "questions.html",
+    "reading.html",
     "README.html",
     "search.html?q=softmax",
     "notebooks/solutions/index.html",
