@@ -102,8 +102,10 @@ def test_lessons_and_page_agree_on_author_and_year() -> None:
     assert wrong == [] and len(known) > 100
 
 
-def test_all_addresses_of_lessons_are_https() -> None:
+def test_all_addresses_of_lessons_are_https_and_no_bracket_cuts_one() -> None:
     assert [address for address in in_lessons() if not address.startswith("https://")] == []
+    cut = [item for _, _, item in citations() if re.search(r"https://[^\s()]*\(", item)]
+    assert cut == [], "write %28 and %29: a page ends an address at a bracket"
 
 
 @pytest.mark.parametrize(
