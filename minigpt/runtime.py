@@ -170,6 +170,25 @@ def peak_memory(device: torch.device) -> int | None:
     return used if sys.platform == "darwin" else 1024 * used  # macOS counts bytes, Linux kilobytes
 
 
+def available_memory() -> int | None:
+    """Bytes that this process could still take without others being pushed out; None where nobody tells (not Linux).
+
+    In a container its own limit counts, where the kernel shows it (cgroup v2).
+    """
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":") for line in file)
+        free = 1024 * int(lines["MemAvailable"].split()[0])
+        with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit («max»)
+            with open("/sys/fs/cgroup/memory.max", encoding="ascii") as limit:
+                most = int(limit.read())
+            with open("/sys/fs/cgroup/memory.current", encoding="ascii") as used:
+                free = min(free, max(0, most - int(used.read())))
+        return free
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def rank() -> int:
     """Which of the run's processes this is, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0

@@ -97,7 +97,7 @@ def test_as_a_program_it_exits_with_the_status() -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         done.stderr
-        == "minigpt: error: there is no model and no folder called 'nowhere'; choose from storyteller, gpt2, "
+        == "minigpt: error: there is no model and no folder called 'nowhere'; choose from storyteller, smollm2, gpt2, "
         "gpt2-medium, gpt2-large, gpt2-xl\n"
     )
     assert subprocess.run([*command, "--help"], capture_output=True, text=True).returncode == 0

@@ -15,24 +15,16 @@ PACKAGE = Path(minigpt.__file__).parent
 ROOMS = {  # from the ground up; within a room, too
     "": ["config", "runtime"],
     "text": [
-        *("bpe", "tokenizer", "stories", "chinese", "comments"),
-        *(
-            "batch",
-            "shards",
-            "sources",
-            "choices",
-            "chat",
-            "tasks",
-            "prepare",
-            "data",
-            "labels",
-            "example_files",
-            "finetuning",
-        ),
+        *("bpe", "special_tokens", "tokenizer", "stories", "chinese", "comments"),
+        *("batch", "shards", "sources", "choices", "chat_template", "chat", "tasks", "prepare", "data", "labels"),
+        *("example_files", "finetuning"),
     ],
     "model": ["kv_cache", "attention", "feed_forward", "norm", "gpt", "counted", "lora", "vocabulary", "classifier"],
     "generation": ["decoding", "generate", "beam_search"],
-    "weights": ["checkpoint", "adapter", "gpt2_layout", "pretrained"],
+    "weights": [
+        *("checkpoint", "adapter", "gpt2_layout", "pretrained", "blocks", "gguf_file", "llama_layout"),
+        *("tokenizer_json", "gguf", "llama", "smollm2", "models"),
+    ],
     "evaluation": [
         *("loss", "rolling", "floor", "truth", "stories", "evaluate"),
         *("intervals", "calibration", "choices", "answers", "labels", "tasks"),

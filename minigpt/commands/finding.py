@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 
 def find(model: str) -> "Checkpoint":
     """The checkpoint of a model, after a word about newer ones that cannot be used."""
-    from minigpt.weights import checkpoint, pretrained
+    from minigpt.weights import checkpoint, models
 
     if model not in checkpoint.BUNDLED and not Path(model).exists():
-        known = [*checkpoint.BUNDLED, *pretrained.RELEASES]
-        raise InputError(f"there is no model and no folder called {model!r}; {nearest(model, known)}")
+        raise InputError(f"there is no model and no folder called {model!r}; {nearest(model, models.NAMES)}")
     found, problems = checkpoint.find(model)
     for problem in problems:
         print(f"passed over: {problem}", file=sys.stderr)
@@ -28,7 +27,7 @@ def find(model: str) -> "Checkpoint":
 
 
 def load(model: str, adapter: Path | None = None) -> "tuple[GPT, Tokenizer]":
-    """A model with its tokenizer: one of ours, or a GPT-2 by name or in the layout of transformers.
+    """A model with its tokenizer: one of ours, or somebody else's; see `minigpt.weights.models.load_model`.
 
     An adapter's file is merged into it.
     """
@@ -39,14 +38,14 @@ def load(model: str, adapter: Path | None = None) -> "tuple[GPT, Tokenizer]":
 def load_with_data(model: str, adapter: Path | None = None) -> "tuple[GPT, Tokenizer, dict[str, Any]]":
     """As `load`, and what the model, or the adapter, was trained on: the spec of its data, {} where nobody knows."""
     from minigpt.model.lora import merged
-    from minigpt.weights import checkpoint, pretrained
+    from minigpt.weights import checkpoint, models
     from minigpt.weights.adapter import adapter_data, load_adapter
 
     loaded: GPT
     used: Tokenizer
     spec: dict[str, Any]
-    if pretrained.is_gpt2(model):
-        loaded, used, spec = *pretrained.load(model), {}
+    if models.is_foreign(model):
+        loaded, used, spec = *models.load_model(model), {}
     else:
         found = find(model)
         loaded, used, spec = checkpoint.build_model(found), found.tokenizer, found.run.get("data", {})
@@ -72,8 +71,10 @@ def with_chat_tokens(model: "GPT", tokenizer: "Tokenizer") -> "tuple[GPT, Tokeni
 def load_tokenizer(model: str) -> "Tokenizer":
     """The tokenizer of a model, or from a file of its own."""
     from minigpt.text import tokenizer
-    from minigpt.weights import pretrained
+    from minigpt.weights import models
 
+    if models.is_foreign(model):
+        return models.load_tokenizer(model)
     if Path(model).is_file():
         return tokenizer.load_tokenizer(Path(model))
-    return pretrained.load_gpt2_tokenizer(model) if pretrained.is_gpt2(model) else find(model).tokenizer
+    return find(model).tokenizer

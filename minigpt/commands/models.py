@@ -1,7 +1,8 @@
 """minigpt evaluate, generate and export: what can be done with a trained model."""
 
+import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
@@ -9,6 +10,10 @@ from minigpt.commands.finding import load, load_with_data
 from minigpt.commands.output import print_json, print_table, wrap
 from minigpt.commands.tasks import evaluate_task
 from minigpt.config import InputError
+
+if TYPE_CHECKING:
+    from minigpt.model.gpt import GPT
+    from minigpt.text.tokenizer import Tokenizer
 
 
 def evaluate(
@@ -26,14 +31,15 @@ def evaluate(
     """Measure a model on its data: loss, the gap to the floor, stories that hold together, answers that are right.
 
     Args:
-        model: a bundled model, or the folder of a run or of a checkpoint.
+        model: a bundled model, the folder of a run or of a checkpoint, or a model that others have made.
         adapter: a file that `minigpt finetune --lora` made, for the model that it was trained beside.
         task: instead of the data that the model was trained on: a task or a file as for `minigpt finetune`, multiple
             choice (everyday, everyday-zh, or a file of such questions), or stories.
         language: of the comments of sentiment and moderation; by default that which the model has learned.
         split: val or test, of a file val or all; by default test for stories and tasks, val for a text. Of a file the
             tenth that `minigpt finetune` held out, or all of it if the model has learned something else.
-        data: where the text is now, if it was moved since the model was trained on it.
+        data: where the text is now, if it was moved since the model was trained on it; of a model that others have
+            made (smollm2, gpt2, …), a text file to measure it on.
         samples: how many stories to generate and grade, or examples of a task to answer.
         seed: of those samples.
         device: auto, cpu, cuda, ….
@@ -43,8 +49,12 @@ def evaluate(
     from minigpt.evaluation.evaluate import evaluate as measure
     from minigpt.text.data import StoryData, load_data
     from minigpt.text.finetuning import is_task
+    from minigpt.weights import models
 
     loaded, used, spec = load_with_data(model, adapter)
+    foreign = models.is_foreign(model)
+    if foreign and task is None and data is not None:
+        return _evaluate_text(loaded.to(runtime.pick_device(device)), used, data, json)
     task = task or (spec["name"] if is_task(spec) else None)
     if task == "stories":
         spec = {"name": "stories"}
@@ -54,7 +64,8 @@ def evaluate(
         loaded.to(runtime.pick_device(device))
         return evaluate_task(loaded, used, task, spec, language, split, samples, json)
     if not spec:
-        raise InputError(f"{model!r} does not say what it was trained on, so there is nothing to measure it on")
+        more = "; --data FILE measures it on a text of yours" if foreign else ""
+        raise InputError(f"{model!r} does not say what it was trained on, so there is nothing to measure it on{more}")
     length = loaded.config.context_length
     source: Any
     if spec["name"] == "stories":
@@ -88,6 +99,28 @@ def evaluate(
     return 0
 
 
+def _evaluate_text(model: "GPT", tokenizer: "Tokenizer", data: str, json: bool) -> int:
+    """The loss of somebody else's model on a text file."""
+    from minigpt.evaluation.loss import perplexity
+    from minigpt.evaluation.rolling import text_bits_per_byte
+
+    try:
+        text = Path(data).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputError(f"{data!r} is no text that can be read ({problem})") from None
+    bits, n_bytes = text_bits_per_byte(model, tokenizer, text), len(text.encode())
+    n_tokens = len(tokenizer.encode(text))
+    loss = bits * n_bytes * math.log(2) / n_tokens
+    report = {"data": data, "bytes": n_bytes, "tokens": n_tokens, "loss": loss, "perplexity": perplexity(loss)}
+    report["bits_per_byte"] = bits
+    if json:
+        print_json(report)
+    else:
+        units = {"loss": " nats per token"}
+        print_table({k: f"{v:.4f}{units.get(k, '')}" if isinstance(v, float) else v for k, v in report.items()})
+    return 0
+
+
 def generate(
     prompt: Positional[str] = "",
     model: str = "storyteller",
@@ -109,7 +142,8 @@ def generate(
 
     Args:
         prompt: the beginning; empty for a text from nothing.
-        model: storyteller; gpt2, gpt2-medium, gpt2-large, gpt2-xl; the folder of a run, a checkpoint or an export.
+        model: storyteller; smollm2; gpt2, gpt2-medium, gpt2-large, gpt2-xl; a .gguf file of a Llama; the folder of a
+            run, a checkpoint, an export, or of a GPT-2 or Llama as transformers writes it.
         adapter: a file that `minigpt finetune --lora` made, for the model that it was trained beside.
         num: how many texts.
         max_new_tokens: where to cut a text that does not end by itself; by default as many as the context has left.
@@ -127,6 +161,7 @@ def generate(
     from minigpt import runtime
     from minigpt.generation import generate as sampling
     from minigpt.generation.beam_search import beam_search
+    from minigpt.text import chat
 
     drawn = (temperature, top_k, top_p, repetition_penalty, seed) != (1.0, None, None, 1.0, None)
     if beams is not None and num < 1:
@@ -151,7 +186,7 @@ def generate(
         max_new_tokens = max(1, loaded.config.context_length - len(ids))
     options: sampling.Options = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "repetition_penalty": repetition_penalty,
-        "stop_token": used.end_of_text, "seed": seed,
+        "stop_token": chat.stop_token(used), "seed": seed,
     }  # fmt: skip
     if stream:
         tokens = sampling.stream(loaded, ids, max_new_tokens, **options)
@@ -165,7 +200,7 @@ def generate(
         found = [(sample.tokens, sum(sample.log_probabilities)) for sample in samples]
     else:
         best = beam_search(
-            loaded, ids, max_new_tokens, beams=beams, length_penalty=length_penalty, stop_token=used.end_of_text
+            loaded, ids, max_new_tokens, beams=beams, length_penalty=length_penalty, stop_token=options["stop_token"]
         )
         found = [(beam.tokens, beam.log_probability) for beam in best[:num]]
     texts = [prompt + used.decode(new) for new, _ in found]
@@ -178,7 +213,7 @@ def generate(
 
 
 def export(out: Path, model: str = "storyteller", adapter: Path | None = None, json: bool = False) -> int:
-    """Write a model for transformers, in GPT-2's layout on Hugging Face.
+    """Write a model for transformers: in the layout of Hugging Face's GPT-2 or Llama, whichever it is.
 
     Args:
         out: a new folder, for config.json, model.safetensors and the tokenizer.
@@ -186,17 +221,21 @@ def export(out: Path, model: str = "storyteller", adapter: Path | None = None, j
         adapter: as for `minigpt generate`; it is merged into the model.
         json: print one JSON object.
     """
-    from minigpt.text.tokenizer import BPETokenizer
-    from minigpt.weights import pretrained
+    from minigpt.text.tokenizer import CharTokenizer
+    from minigpt.weights import models
 
     loaded, used = load(model, adapter)
-    pretrained.export_gpt2(loaded, used, out)
+    layout = models.export(loaded, used, out)
+    biases = "zeros, because every GPT-2 has biases" if layout == "GPT-2" else "none, as trained"
+    if loaded.config.bias:
+        biases = "as trained"
     report = {
         "out": str(out),
+        "layout": layout,
         "parameters": sum(parameter.numel() for parameter in loaded.parameters()),
-        "biases": "as trained" if loaded.config.bias else "zeros, because every GPT-2 has biases",
+        "biases": biases,
         "tokenizer": f"{used.vocab_size:,} tokens, the same ids"
-        if isinstance(used, BPETokenizer)
+        if not isinstance(used, CharTokenizer)
         else "left out, because transformers has none that gives each character an id",
     }
     if json:

@@ -110,7 +110,7 @@ def _score_answers(
 ) -> dict[str, Any]:
     from minigpt.evaluation.loss import mean_loss
     from minigpt.evaluation.tasks import score_task
-    from minigpt.text.chat import CHAT_TOKENS
+    from minigpt.text.chat import can_chat
     from minigpt.text.finetuning import ChatData
 
     if model.config.n_labels:
@@ -118,11 +118,8 @@ def _score_answers(
             f"this model tells {model.config.n_labels} labels apart and writes no answers: --task sentiment, "
             "moderation or a file with labels, or another --model"
         )
-    if missing := [name for name in CHAT_TOKENS if name not in tokenizer.special_tokens]:
-        raise InputError(
-            f"this model has no token {missing[0]}, so it has never learned to answer: first `minigpt finetune --task "
-            f"{task} --model …`, then evaluate the run that this makes"
-        )
+    if problem := can_chat(tokenizer):
+        raise InputError(f"{problem}: first `minigpt finetune --task {task} --model …`, then evaluate the run it makes")
     data = ChatData(task, tokenizer, model.config.context_length, held_out=samples, skip_bad=skip_bad)
     score = score_task(model, data, split)
     return {

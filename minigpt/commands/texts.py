@@ -186,9 +186,9 @@ def tokenizer(
 
 def _shown(tokenizer: "Tokenizer", token: int) -> str:
     r"""A token as one can tell it from others: bytes that are no character as \xe4, and what has no shape escaped."""
-    from minigpt.text.tokenizer import BPETokenizer
+    from minigpt.text.tokenizer import CharTokenizer
 
     text = tokenizer.decode([token])
-    if isinstance(tokenizer, BPETokenizer):
+    if not isinstance(tokenizer, CharTokenizer):
         text = tokenizer.token_bytes(token).decode("utf-8", errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -11,6 +11,9 @@ from minigpt.generation.decoding import check_finite
 from minigpt.model.gpt import GPT
 from minigpt.text.tokenizer import Tokenizer
 
+AT_ONCE = 512
+"""Tokens whose logits are held at once."""
+
 
 @torch.no_grad()
 def rolling_log_likelihoods(model: GPT, ids: list[int], start: int, context: int | None = None) -> Tensor:
@@ -45,11 +48,14 @@ def rolling_log_likelihoods(model: GPT, ids: list[int], start: int, context: int
         # The window ends behind the last token that it scores, and begins as early as the context allows.
         end = min(len(ids), scored + (room - context + 1 if scored else room))
         begin = max(0, end - room)
-        logits = model(torch.tensor([text[begin:end]], device=device))[0, scored - begin :, : model.config.vocab_size]
-        check_finite(logits)
+        states = model.hidden_states(torch.tensor([text[begin:end]], device=device))[0, scored - begin :]
         targets = torch.tensor(ids[scored:end], device=device)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        found.append(-F.cross_entropy(logits, targets, reduction="none").double().cpu())
+        # Part by part: the logits of a context of 8,192 tokens and 49,152 words would take 1.6 GB.
+        for part, expected in zip(states.split(AT_ONCE), targets.split(AT_ONCE), strict=True):
+            logits = model.output_head(part)[:, : model.config.vocab_size]
+            check_finite(logits)
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            found.append(-F.cross_entropy(logits, expected, reduction="none").double().cpu())
         scored = end
     model.train(training)
     return torch.cat(found) if found else torch.zeros(0, dtype=torch.float64)

@@ -8,7 +8,7 @@ from minigpt.config import InputError
 from minigpt.evaluation.intervals import wilson
 from minigpt.generation.generate import generate_batch
 from minigpt.model.gpt import GPT
-from minigpt.text.chat import END_OF_TURN, KnownChat, encode_prompt, special_id
+from minigpt.text.chat import KnownChat, encode_prompt, end_of_turn
 from minigpt.text.finetuning import ChatData
 from minigpt.text.tasks import score
 from minigpt.text.tokenizer import Tokenizer
@@ -46,7 +46,7 @@ class Score:
 def answers(
     model: GPT, tokenizer: Tokenizer, chats: Sequence[KnownChat], max_new_tokens: int | None = None
 ) -> list[str]:
-    """What the model answers in place of each conversation's last message: greedily, up to END_OF_TURN.
+    """What the model answers in place of each conversation's last message: greedily, up to the end of the turn.
 
     Args:
         model: the model.
@@ -58,10 +58,10 @@ def answers(
     Raises:
         InputError: for a model without chat tokens, or a prompt that does not fit into its context.
     """
-    end = special_id(tokenizer, END_OF_TURN)
+    end = end_of_turn(tokenizer)
     if end >= model.config.vocab_size:
         raise InputError(
-            f"this model has {model.config.vocab_size} tokens and none for {END_OF_TURN} ({end}): it cannot chat "
+            f"this model has {model.config.vocab_size} tokens and none for the end of a turn ({end}): it cannot chat "
             "before `minigpt finetune` has taught it"
         )
     if max_new_tokens is None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from minigpt.config import InputError
 from minigpt.generation.decoding import Decoding, check_finite, last_logits
 from minigpt.model.gpt import GPT
-from minigpt.text.tokenizer import BPETokenizer, Tokenizer
+from minigpt.text.tokenizer import CharTokenizer, Tokenizer
 
 MOST_TOKENS = 2**27
 """In one call, all texts together: their random numbers are drawn ahead, and take a gibibyte."""
@@ -199,10 +199,10 @@ def stream_text(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
     """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for token in tokens:
-        if isinstance(tokenizer, BPETokenizer):
-            piece = tokenizer.token_bytes(token)
-        else:
+        if isinstance(tokenizer, CharTokenizer):
             piece = tokenizer.decode([token]).encode()
+        else:
+            piece = tokenizer.token_bytes(token)
         if text := decoder.decode(piece):
             yield text
     if text := decoder.decode(b"", final=True):

@@ -7,6 +7,8 @@ The template, where each ``<|…|>`` is one token::
 Only the assistant's words and the ``<|end|>`` behind them are learned: the model shall write answers, not questions,
 and it shall know when to stop. ``<|end|>`` has an id of its own, which no padding shares. The words of a message are
 encoded apart from the template, so that nobody can end a turn, or begin one, by typing its tokens.
+
+A ForeignTokenizer brings the template of its own model, and the same holds for that.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,8 +18,10 @@ from typing import Any
 
 from minigpt.config import InputError
 from minigpt.text.batch import Batch, pad_rows
+from minigpt.text.chat_template import render
 from minigpt.text.sources import json_of, read_lines
-from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer
+from minigpt.text.special_tokens import END_OF_TEXT
+from minigpt.text.tokenizer import BPETokenizer, CharTokenizer, ForeignTokenizer, Tokenizer
 
 ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
 """Who can speak, and the token that a turn of theirs begins with."""
@@ -61,8 +65,14 @@ def add_chat_tokens(tokenizer: Tokenizer) -> Tokenizer:
     No id changes: of CHAT_TOKENS, those that the tokenizer lacks get the next free ids, in that order. The
     storyteller's has the ids 0 to 1860, the last of them END_OF_TEXT; ``<|system|>`` becomes 1861 and ``<|end|>``
     1864. The model needs a row for each: `minigpt.model.vocabulary` makes them, or takes the spare ones of
-    `pad_vocab`.
+    `pad_vocab`. A tokenizer that brings a template of its own has all that it needs.
+
+    Raises:
+        InputError: for a foreign tokenizer without a chat template.
     """
+    if isinstance(tokenizer, ForeignTokenizer):
+        end_of_turn(tokenizer)
+        return tokenizer
     names = [*tokenizer.special_tokens, *(name for name in CHAT_TOKENS if name not in tokenizer.special_tokens)]
     if isinstance(tokenizer, CharTokenizer):
         return CharTokenizer(tokenizer.characters, names)
@@ -104,12 +114,49 @@ def encode_chat(tokenizer: Tokenizer, messages: Sequence[Message]) -> EncodedCha
 
 
 def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
-    """A conversation that waits for an answer: the ids after which the model writes it, up to END_OF_TURN.
+    """A conversation that waits for an answer: the ids after which the model writes it, up to `end_of_turn`.
 
     They are the beginning of what `encode_chat` gives for the same messages and their answer. Errors: `encode_chat`.
     """
     check_messages(messages, last="user")
+    if isinstance(tokenizer, ForeignTokenizer):
+        return _render_foreign(tokenizer, messages, waits=True).ids
     return [*_render(tokenizer, messages).ids, special_id(tokenizer, ROLES["assistant"])]
+
+
+def end_of_turn(tokenizer: Tokenizer) -> int:
+    """The id of the token that ends a turn: where generation stops.
+
+    Raises:
+        InputError: if the tokenizer has none, or no chat template.
+    """
+    if not isinstance(tokenizer, ForeignTokenizer):
+        return special_id(tokenizer, END_OF_TURN)
+    if tokenizer.chat_template is None or tokenizer.end_of_turn is None:
+        raise InputError(
+            "this model's file has no chat template, so nobody knows how a conversation with it looks: use "
+            "`minigpt generate`, or a model that was made for chats"
+        )
+    return tokenizer.special_tokens[tokenizer.end_of_turn]
+
+
+def stop_token(tokenizer: Tokenizer) -> int | None:
+    """The token at which a text of a model ends: of a foreign one what it was taught, else that between texts."""
+    if isinstance(tokenizer, ForeignTokenizer) and tokenizer.end_of_turn is not None:
+        return tokenizer.special_tokens[tokenizer.end_of_turn]
+    return tokenizer.end_of_text
+
+
+def can_chat(tokenizer: Tokenizer) -> str | None:
+    """Why a model with this tokenizer cannot chat; None where it can."""
+    try:
+        end_of_turn(tokenizer)
+        if not isinstance(tokenizer, ForeignTokenizer):
+            for name in CHAT_TOKENS:
+                special_id(tokenizer, name)
+    except InputError as problem:
+        return str(problem)
+    return None
 
 
 def special_id(tokenizer: Tokenizer, name: str) -> int:
@@ -128,6 +175,8 @@ def special_id(tokenizer: Tokenizer, name: str) -> int:
 
 def _render(tokenizer: Tokenizer, messages: Iterable[Message]) -> EncodedChat:
     """The template: the one place that knows which tokens surround a turn and which of them are learned."""
+    if isinstance(tokenizer, ForeignTokenizer):
+        return _render_foreign(tokenizer, list(messages))
     chat = EncodedChat([special_id(tokenizer, END_OF_TEXT)], [False])
     for message in messages:
         # Without allow_special: a token that somebody has typed is text.
@@ -137,13 +186,41 @@ def _render(tokenizer: Tokenizer, messages: Iterable[Message]) -> EncodedChat:
     return chat
 
 
+def _render_foreign(tokenizer: ForeignTokenizer, messages: Sequence[Message], *, waits: bool = False) -> EncodedChat:
+    """The same by the template that came with the model: an assistant's words are learned, and the token behind them.
+
+    What the template writes behind that token, such as a new line, is not learned: nobody asks the model for it.
+    """
+    end = end_of_turn(tokenizer)
+    names = {i: name for name, i in tokenizer.special_tokens.items()}
+    known = {"bos_token": tokenizer.first[0] if tokenizer.first else "", "eos_token": names[end]}
+    pairs = [(message.role, message.content) for message in messages]
+    chat = EncodedChat([], [])
+    spoken = iter(messages)
+    answered = False
+    for place, text in enumerate(render(str(tokenizer.chat_template), pairs, known, waits=waits)):
+        ids = tokenizer.encode(text, allow_special=place % 2 == 0)
+        learned = [False] * len(ids)
+        if place % 2:
+            answered = next(spoken).role == "assistant"
+            learned = [answered] * len(ids)
+        elif ids[:1] == [end]:
+            learned[0] = answered
+        chat.ids.extend(ids)
+        chat.learned.extend(learned)
+    return chat
+
+
 def pack_chats(tokenizer: Tokenizer, chats: Sequence[EncodedChat]) -> Batch:
     """Conversations as one batch: targets are what is learned, IGNORE everywhere else.
 
-    Padding is END_OF_TEXT as input and IGNORE as target, so nothing is ever learned from it.
+    Padding is END_OF_TEXT (of a foreign tokenizer, the end of a turn) as input and IGNORE as target, so nothing is ever
+    learned from it.
     """
     rows = [chat.ids for chat in chats]
-    return pad_rows(rows, special_id(tokenizer, END_OF_TEXT), [chat.learned for chat in chats])
+    foreign = isinstance(tokenizer, ForeignTokenizer)
+    padding = end_of_turn(tokenizer) if foreign else special_id(tokenizer, END_OF_TEXT)
+    return pad_rows(rows, padding, [chat.learned for chat in chats])
 
 
 # A file of conversations.
@@ -171,7 +248,7 @@ def read_chats(path: Path, tokenizer: Tokenizer, context_length: int, *, skip_ba
         InputError: for a file that cannot be read or has no conversation, and, with its number, for a line that is no
             JSON, no conversation (`check_messages`), or does not fit into the context.
     """
-    special_id(tokenizer, END_OF_TURN)  # what is wrong with the tokenizer is wrong with no line
+    end_of_turn(tokenizer)  # what is wrong with the tokenizer is wrong with no line
 
     def use(line: bytes) -> tuple[tuple[Message, ...], EncodedChat]:
         messages = _messages(line)

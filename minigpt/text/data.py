@@ -170,10 +170,10 @@ class TextData:
         shards, tokenizer = self._shards(split), self.tokenizer
         first = [int(self._window(split, i, 0)[0]) for i, shard in enumerate(shards) if shard.tokens]
         first = [token for token in first if token not in tokenizer.special_tokens.values()]  # those stand for no text
-        if isinstance(tokenizer, BPETokenizer):
-            heads = tokenizer.decode_bytes(first)  # not a text, if a token is a part of a character
-        else:
+        if isinstance(tokenizer, CharTokenizer):
             heads = tokenizer.decode(first).encode()
+        else:
+            heads = tokenizer.decode_bytes(first)  # not a text, if a token is a part of a character
         return sum(shard.text_bytes for shard in shards) - len(heads)
 
     def _shards(self, split: str) -> list[Shard]:

@@ -14,13 +14,12 @@ import numpy as np
 from minigpt.config import InputError, nearest
 from minigpt.text.batch import Batch, dealt
 from minigpt.text.chat import (
-    END_OF_TURN,
     EncodedChat,
     KnownChat,
     encode_chat,
+    end_of_turn,
     pack_chats,
     read_chats,
-    special_id,
 )
 from minigpt.text.comments import COMMENT_TASKS
 from minigpt.text.data import Data
@@ -74,7 +73,7 @@ class ChatData:
         self._held_out = held_out
         self._splits: dict[str, list[KnownChat]] = {}  # of a file
         self._sorted = lru_cache(maxsize=2)(self._sort)  # two, because the next batch is made ahead
-        special_id(tokenizer, END_OF_TURN)  # better now than in the first step
+        end_of_turn(tokenizer)  # better now than in the first step
         if name in TASKS:
             self.example("train", 0)  # where nothing fits, this says so
             return

@@ -8,10 +8,9 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha1
-from itertools import permutations
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,61 +20,25 @@ import tiktoken
 
 from minigpt.config import InputError
 from minigpt.text.bpe import GPT2_PATTERN, Pair, encode_word, learn_merges, pre_tokenize
+from minigpt.text.special_tokens import (
+    END_OF_TEXT,
+    check_ids,
+    check_text,
+    number_special_tokens,
+    split_special,
+    training_parts,
+)
 
-END_OF_TEXT = "<|endoftext|>"
 GPT2_FILES = ("vocab.bpe", "encoder.json")
 
+PATTERNS = {
+    "gpt2": GPT2_PATTERN,
+    # A digit is a word of its own, and white space before one ends there, as if the text did.
+    "smollm": r"""\p{N}|'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+""",
+}
+"""How models cut a text into words. SmolLM's first takes the digits out, then cuts what is between them as GPT-2."""
+
 FilePath = str | os.PathLike[str]
-
-
-# What both tokenizers share.
-
-
-def check_text(text: str) -> None:
-    """Refuse half a surrogate pair, which a Python string can hold: it is no character and has no bytes in UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as problem:
-        raise InputError(
-            f"the text has half a surrogate pair, {text[problem.start]!a}, at position {problem.start}, which is no "
-            "character: its bytes are not UTF-8, or an escape was cut in two. Leave it out, or put U+FFFD there."
-        ) from None
-
-
-def check_ids(ids: Iterable[int], vocab_size: int) -> list[int]:
-    """The ids as a list, all of them in 0 .. vocab_size - 1."""
-    ids = list(ids)
-    for position, i in enumerate(ids):
-        if not 0 <= i < vocab_size:
-            raise InputError(
-                f"token id {i} at position {position} is out of range: this tokenizer has ids 0 to {vocab_size - 1}. "
-                "Decode with the tokenizer that encoded the text."
-            )
-    return ids
-
-
-def number_special_tokens(names: Sequence[str], first_id: int) -> dict[str, int]:
-    """An id for each special token, in their order."""
-    check_text("".join(names))
-    if not all(names):
-        raise InputError("a special token is empty: give it a text that nobody writes by chance, such as <|name|>.")
-    for name, other in permutations(names, 2):
-        if name.startswith(other):  # then a text could be read in two ways
-            raise InputError(f"special token {name!r} starts with special token {other!r}: rename one of them.")
-    return {name: first_id + i for i, name in enumerate(names)}
-
-
-def split_special(text: str, special_tokens: Iterable[str]) -> list[str]:
-    """Cut text at special tokens: ordinary text at the even places of the result, special tokens at the odd ones."""
-    names = "|".join(map(regex.escape, special_tokens))
-    return regex.split(f"({names})", text) if names else [text]
-
-
-def training_parts(texts: str | Iterable[str], special_tokens: Iterable[str]) -> Iterator[str]:
-    """What to learn from: one text or many, without their special tokens."""
-    for text in [texts] if isinstance(texts, str) else texts:
-        check_text(text)
-        yield from split_special(text, special_tokens)[::2]
 
 
 class CharTokenizer:
@@ -140,15 +103,20 @@ class BPETokenizer:
 
     It encodes any text (half a surrogate pair is none, see `check_text`), and decode(encode(text)) == text.
     Attributes: `vocab_size`, `merges` (pair of ids to new id, in order), `special_tokens` (name to id), `end_of_text`
-    (id of END_OF_TEXT, or None), `alphabet` (the bytes in the order of their ids, which in GPT-2 is not their own).
+    (id of END_OF_TEXT, or None), `alphabet` (the bytes in the order of their ids, which in GPT-2 is not their own),
+    `pattern` (one of PATTERNS).
     """
 
     def __init__(
-        self, merges: Iterable[Pair], special_tokens: Sequence[str] = (), alphabet: bytes = bytes(range(256))
+        self,
+        merges: Iterable[Pair],
+        special_tokens: Sequence[str] = (),
+        alphabet: bytes = bytes(range(256)),
+        pattern: str = GPT2_PATTERN,
     ) -> None:
         if sorted(alphabet) != list(range(256)):
             raise InputError("the alphabet of a byte-level tokenizer has each of the 256 bytes once.")
-        self.alphabet = alphabet
+        self.alphabet, self.pattern = alphabet, pattern
         self._byte_ids = bytes(map(alphabet.index, range(256)))  # for bytes.translate
         self.merges: dict[Pair, int] = {}
         self._tokens = [bytes([byte]) for byte in alphabet]
@@ -209,7 +177,7 @@ class BPETokenizer:
             if place % 2:
                 ids.append(self.special_tokens[part])
             else:
-                words = pre_tokenize(part)
+                words = regex.findall(self.pattern, part)
                 ids_of = {word: self._encode_word(word.encode()) for word in set(words)}  # each word once
                 ids += [i for word in words for i in ids_of[word]]
         return ids
@@ -234,7 +202,10 @@ class BPETokenizer:
         if self._encoding is None:
             ranks = {token: i for i, token in enumerate(self._tokens[: 256 + len(self.merges)])}
             self._encoding = tiktoken.Encoding(
-                "minigpt", pat_str=tiktoken_pattern(), mergeable_ranks=ranks, special_tokens=self.special_tokens
+                "minigpt",
+                pat_str=tiktoken_pattern(self.pattern),
+                mergeable_ranks=ranks,
+                special_tokens=self.special_tokens,
             )
         return self._encoding
 
@@ -243,7 +214,7 @@ class BPETokenizer:
         alphabet = {} if self.alphabet == bytes(range(256)) else {"alphabet": list(self.alphabet)}
         texts = [token.decode("utf-8", errors="backslashreplace") for token in self._tokens[256:]]
         merges = [[*pair, text] for pair, text in zip(self.merges, texts, strict=False)]  # special tokens are left over
-        kind = {"kind": "bpe", "pattern": GPT2_PATTERN} | alphabet
+        kind = {"kind": "bpe", "pattern": self.pattern} | alphabet
         return kind | {"special_tokens": self.special_tokens, "merges": merges}
 
     def save(self, path: FilePath) -> None:
@@ -279,13 +250,100 @@ def gpt2_tokenizer() -> BPETokenizer:
     return BPETokenizer(merges, (END_OF_TEXT,), alphabet)
 
 
-Tokenizer = CharTokenizer | BPETokenizer
+class ForeignTokenizer:
+    """A byte-level BPE that somebody else has numbered: special tokens come first, bytes may have no token.
+
+    Ids: first the special tokens, then the bytes of `alphabet`, the merges, and special tokens that were added later.
+    Inside is a BPETokenizer with all 256 bytes, in whose ids `merges` and the text are encoded.
+
+    Attributes: `vocab_size`, `special_tokens` (name to id), `end_of_text` (id, or None), `end_of_turn` (name of the
+    special token that ends a turn in a chat, or None), `chat_template` (in jinja, or None).
+    """
+
+    def __init__(
+        self,
+        merges: Iterable[Pair],
+        first: Sequence[str],
+        last: Sequence[str] = (),
+        alphabet: bytes = bytes(range(256)),
+        *,
+        cut: str = "gpt2",
+        end_of_text: str | None = END_OF_TEXT,
+        end_of_turn: str | None = None,
+        chat_template: str | None = None,
+    ) -> None:
+        if cut not in PATTERNS:
+            raise InputError(f"a text is cut by {cut!r}; minigpt knows {', '.join(PATTERNS)}")
+        missing = bytes(byte for byte in range(256) if byte not in alphabet)
+        self.plain = BPETokenizer(merges, (), alphabet + missing, PATTERNS[cut])
+        self.alphabet, self.cut, self.chat_template, self.end_of_turn = alphabet, cut, chat_template, end_of_turn
+        self.first, self.last = list(first), list(last)
+        n = len(first)
+        inner = [*range(len(alphabet)), *range(256, self.plain.vocab_size)]  # of the ids n and on
+        self._ids = dict(zip(inner, range(n, n + len(inner)), strict=True))
+        number_special_tokens([*first, *last], 0)
+        self.special_tokens = number_special_tokens(first, 0) | number_special_tokens(last, n + len(inner))
+        self.end_of_text = self.special_tokens.get(end_of_text or "")
+        texts = [self.plain.token_bytes(i) for i in inner]
+        self._tokens = [*(name.encode() for name in first), *texts, *(name.encode() for name in last)]
+        self.vocab_size = len(self._tokens)
+        if end_of_turn is not None and end_of_turn not in self.special_tokens:
+            raise InputError(f"a turn ends with {end_of_turn!r}, which is no special token of this tokenizer")
+
+    def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """The ids of a text; with `allow_special`, special tokens in it become their ids, else they are text.
+
+        Raises InputError for half a surrogate pair, and for a byte that has no token.
+        """
+        check_text(text)
+        ids: list[int] = []
+        for place, part in enumerate(split_special(text, self.special_tokens if allow_special else ())):
+            if place % 2:
+                ids.append(self.special_tokens[part])
+                continue
+            try:
+                ids += [self._ids[i] for i in self.plain.encode(part)]
+            except KeyError:
+                wrong = next(c for c in part if not set(c.encode()) <= set(self.alphabet))
+                raise InputError(
+                    f"the character {wrong!a} has a byte for which this tokenizer has no token: leave it out"
+                ) from None
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; bytes that are no UTF-8, such as half a character, become U+FFFD. Errors: `decode_bytes`."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes of ids. Raises InputError for an id out of range."""
+        return b"".join([self._tokens[i] for i in check_ids(ids, self.vocab_size)])
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes of one id. Raises InputError if it is out of range."""
+        return self.decode_bytes([token_id])
+
+    def contents(self) -> dict[str, Any]:
+        """What `save` writes."""
+        names = {i: name for name, i in self.special_tokens.items()}
+        merges = self.plain.contents()["merges"]
+        return {
+            "kind": "foreign", "cut": self.cut, "alphabet": list(self.alphabet), "first": self.first, "last": self.last,
+            "special_tokens": self.special_tokens,
+            "end_of_text": None if self.end_of_text is None else names[self.end_of_text],
+            "end_of_turn": self.end_of_turn, "chat_template": self.chat_template, "merges": merges,
+        }  # fmt: skip
+
+    def save(self, path: FilePath) -> None:
+        """Write one JSON file, a line for each merge; see `save_tokenizer`."""
+        save_tokenizer(self, path)
+
+
+Tokenizer = CharTokenizer | BPETokenizer | ForeignTokenizer
 
 
 @functools.cache
-def tiktoken_pattern() -> str:
-    """GPT2_PATTERN with all letters and numbers spelt out: tiktoken and `regex` know different versions of Unicode."""
-    pattern = GPT2_PATTERN
+def tiktoken_pattern(pattern: str = GPT2_PATTERN) -> str:
+    """A pattern with all letters and numbers spelt out: tiktoken and `regex` know different versions of Unicode."""
     every_character = np.arange(0x110000, dtype="<u4").tobytes().decode("utf-32-le", errors="surrogatepass")
     for kind in (r"\p{L}", r"\p{N}"):
         ranges = "".join(f"{run[0]}-{run[-1]}" for run in regex.findall(f"{kind}+", every_character))
@@ -323,6 +381,12 @@ def load_tokenizer(path: FilePath) -> Tokenizer:
         tokenizer: Tokenizer
         if contents["kind"] == "char":
             tokenizer = CharTokenizer(contents["characters"], special_tokens)
+        elif contents["kind"] == "foreign":
+            merges = [(left, right) for left, right, _ in contents["merges"]]
+            tokenizer = ForeignTokenizer(
+                merges, contents["first"], contents["last"], bytes(contents["alphabet"]),
+                **{name: contents[name] for name in ("cut", "end_of_text", "end_of_turn", "chat_template")},
+            )  # fmt: skip
         else:
             merges = [(left, right) for left, right, _ in contents["merges"]]
             tokenizer = BPETokenizer(merges, special_tokens, bytes(contents.get("alphabet", range(256))))

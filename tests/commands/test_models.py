@@ -14,6 +14,7 @@ from minigpt.text import stories
 from minigpt.training.metrics import read_metrics
 from minigpt.weights import checkpoint
 from tests.commands.runs import TEXT, TEXT_RUN, Call
+from tests.weights.llama_files import write_gguf
 
 
 def test_evaluate_prints_one_object(call: Call, story_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,3 +205,47 @@ def test_evaluate_asks_multiple_choice(call: Call, story_run: Path, world: Path)
     assert (status, out) == (2, "") and "multiple choice has no split 'val'" in err
     status, out, err = call("finetune", "--task", "everyday", "--out", "taught")
     assert (status, out) == (2, "") and "'everyday' is multiple choice" in err
+
+
+# Somebody else's models.
+
+
+@pytest.fixture(scope="module")
+def llama(world: Path) -> str:
+    return str(write_gguf(world / "small.gguf"))
+
+
+def test_a_llama_from_a_file_writes_is_measured_and_goes_out(call: Call, llama: str, world: Path) -> None:
+    status, out, err = call("generate", "The cat", "--model", llama, "--seed", 1, "--max-new-tokens", 8, "--json")
+    assert (status, err) == (0, "") and json.loads(out)["texts"][0].startswith("The cat")
+    status, streamed, _ = call("generate", "The cat", "--model", llama, "--seed", 1, "--max-new-tokens", 8, "--stream")
+    assert status == 0 and streamed == json.loads(out)["texts"][0] + "\n"
+    status, out, err = call("evaluate", "--model", llama, "--data", "text.txt", "--json")
+    report = json.loads(out)
+    assert (status, err) == (0, "") and report["bytes"] == len(TEXT.encode()) and report["bits_per_byte"] > 1
+    status, out, _ = call("export", "--model", llama, "--out", "as_llama")
+    assert status == 0 and "layout      Llama" in out and "biases      none, as trained" in out
+    status, out, _ = call("tokenizer", "x 2024", "--model", "as_llama", "--json")
+    assert status == 0 and json.loads(out)["tokens"] == ["x", " ", "2", "0", "2", "4"]
+    chats = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}\n'
+    (world / "chats.jsonl").write_text(chats + chats.replace("Hi", "Ho"))
+    status, out, err = call("evaluate", "--model", llama, "--task", "chats.jsonl", "--json")
+    assert (status, err) == (0, "") and json.loads(out)["examples"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("evaluate --model small.gguf", "--data FILE measures it on a text of yours"),
+        ("evaluate --model small.gguf --data no.txt", "'no.txt' is no text that can be read"),
+        ("generate x --model cut.gguf", "'cut.gguf' cannot be used: it is cut short"),
+        ("tokenizer x --model cut.gguf", "'cut.gguf' cannot be used: it is cut short"),
+        ("evaluate --model small.gguf --task labels.jsonl", "writes text and tells no labels apart"),
+    ],
+)
+def test_wrong_arguments_for_somebody_elses_model(
+    refused: Callable[[str], str], llama: str, world: Path, arguments: str, said: str
+) -> None:
+    (world / "cut.gguf").write_bytes(Path(llama).read_bytes()[:5000])
+    (world / "labels.jsonl").write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n')
+    assert said in refused(arguments)

@@ -25,13 +25,13 @@ def test_each_token_is_scored_once_with_enough_context(n: int, context: int, mon
     model = tiny(9, ROOM).double().train()
     ids = torch.randint(9, (n,), generator=torch.Generator().manual_seed(n)).tolist()
     windows: list[list[int]] = []
-    forward = GPT.forward
+    forward = GPT.hidden_states
 
     def listed(self: GPT, x: Tensor) -> Tensor:
         windows.append(x[0].tolist())
         return forward(self, x)
 
-    monkeypatch.setattr(GPT, "forward", listed)
+    monkeypatch.setattr(GPT, "hidden_states", listed)
     found = rolling_log_likelihoods(model, ids, 0, context)
     monkeypatch.undo()
     assert model.training and len(found) == n and found.dtype == torch.float64

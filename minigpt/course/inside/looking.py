@@ -14,7 +14,7 @@ from minigpt.config import InputError
 from minigpt.generation.decoding import check_finite
 from minigpt.model.attention import rotate, rotation
 from minigpt.model.gpt import GPT, TransformerBlock
-from minigpt.text.tokenizer import BPETokenizer, Tokenizer
+from minigpt.text.tokenizer import CharTokenizer, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ def part_names(n_layers: int) -> list[str]:
 
 def visible(tokenizer: Tokenizer, token: int) -> str:
     r"""A token as a label: ␣ is a space, ↵ a new line, \xe5 a byte that is no character, \x07 one that has no shape."""
-    if isinstance(tokenizer, BPETokenizer):
-        text = tokenizer.token_bytes(token).decode("utf-8", errors="backslashreplace")
-    else:
+    if isinstance(tokenizer, CharTokenizer):
         text = tokenizer.decode([token])
+    else:
+        text = tokenizer.token_bytes(token).decode("utf-8", errors="backslashreplace")
     text = text.replace(" ", "␣").replace("\n", "↵")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
