@@ -1,4 +1,4 @@
-"""The command line: minigpt doctor · lab · data · tokenizer · train · finetune · evaluate · generate · export.
+"""The command line: minigpt doctor · lab · data · tokenizer · train · finetune · tune · evaluate · generate · export.
 
 Every command prints for people, or one JSON object with `--json`. Bad input gives one message and exit status 2.
 """
@@ -14,6 +14,7 @@ from minigpt.commands.machine import doctor, lab
 from minigpt.commands.models import evaluate, export, generate
 from minigpt.commands.texts import data, data_prepare, tokenizer
 from minigpt.commands.training import Train, train, train_defaults
+from minigpt.commands.tuning import Tune, tune, tune_defaults
 from minigpt.config import InputError, nearest
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -23,6 +24,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "tokenizer": tokenizer,
     "train": train,
     "finetune": finetune,
+    "tune": tune,
     "evaluate": evaluate,
     "generate": generate,
     "export": export,
@@ -54,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
             return train(tyro.cli(Train, prog=program, args=rest, default=train_defaults(rest)))
         if name == "finetune":
             return finetune(tyro.cli(Finetune, prog=program, args=rest, default=finetune_defaults(rest)))
+        if name == "tune":
+            return tune(tyro.cli(Tune, prog=program, args=rest, default=tune_defaults(rest)))
         if name == "data" and rest[:1] == ["prepare"]:
             return tyro.cli(data_prepare, prog=f"{program} prepare", args=rest[1:])
         return tyro.cli(COMMANDS[name], prog=program, args=rest)

@@ -396,6 +396,20 @@ FINETUNING: dict[str, TrainConfig] = {
 """How a trained model is taught what `minigpt.text.example_files.format_of` tells apart."""
 
 
+TUNING: dict[str, TrainConfig] = {
+    # In float32: a log-probability that was rounded when it was drawn and otherwise when it is learned from misleads.
+    "rewards": TrainConfig(
+        max_steps=60, batch_size=128, learning_rate=1e-3, warmup_steps=5, min_learning_rate=0.1, weight_decay=0.0,
+        precision="float32", log_every=1, save_every=20,
+    ),
+    "preferences": TrainConfig(
+        max_steps=60, batch_size=16, learning_rate=1e-4, warmup_steps=5, min_learning_rate=0.1, weight_decay=0.0,
+        precision="float32", log_every=1, save_every=20,
+    ),
+}  # fmt: skip
+"""How a trained model is made better than its examples; batch_size counts answers, or pairs."""
+
+
 def nearest(name: str, valid: list[str]) -> str:
     """« did you mean …» for a mistyped name, or the whole list when nothing is near."""
     close = get_close_matches(name, valid, n=1, cutoff=0.4)

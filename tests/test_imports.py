@@ -17,7 +17,7 @@ ROOMS = {  # from the ground up; within a room, too
     "text": [
         *("bpe", "special_tokens", "tokenizer", "stories", "chinese", "comments"),
         *("batch", "shards", "sources", "choices", "chat_template", "chat", "tasks", "prepare", "data", "labels"),
-        *("example_files", "finetuning"),
+        *("example_files", "finetuning", "pairs"),
     ],
     "model": ["kv_cache", "attention", "feed_forward", "norm", "gpt", "counted", "lora", "vocabulary", "classifier"],
     "generation": ["decoding", "generate", "beam_search"],
@@ -29,8 +29,11 @@ ROOMS = {  # from the ground up; within a room, too
         *("loss", "rolling", "floor", "truth", "stories", "evaluate"),
         *("intervals", "calibration", "choices", "answers", "labels", "tasks"),
     ],
-    "training": ["shard", "muon", "optim", "step", "stopping", "metrics", "state", "trainer"],
-    "commands": ["output", "finding", "machine", "texts", "training", "finetuning", "tasks", "models"],
+    "training": [
+        *("shard", "muon", "optim", "step", "stopping", "metrics", "state", "trainer"),
+        *("options", "answers", "rewards", "preferences"),
+    ],
+    "commands": ["output", "finding", "machine", "texts", "training", "finetuning", "tuning", "tasks", "models"],
 }
 ORDER = [f"{room}.{name}".lstrip(".") for room, names in ROOMS.items() for name in names] + ["cli"]
 FOLDERS = ["minigpt", *(f"minigpt.{room}" for room in ROOMS if room)]

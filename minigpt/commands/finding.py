@@ -54,6 +54,8 @@ def load_with_data(model: str, adapter: Path | None = None) -> "tuple[GPT, Token
         if spec.get("format") == "chats":
             loaded, used = with_chat_tokens(loaded, used)
         loaded = merged(load_adapter(adapter, loaded))
+    if spec.get("format") == "pairs":  # they say nothing about right answers; the task that they were made of does
+        spec = {"name": spec["task"], "format": "chats"} if "task" in spec else {}
     return loaded, used, spec
 
 

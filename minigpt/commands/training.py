@@ -103,7 +103,7 @@ def to_resume(out: Path, command: str) -> "Checkpoint":
     saved, _ = checkpoint.newest_good(out)
     if not saved.run:
         raise InputError(f"{str(saved.folder)!r} does not say how it was trained, so it cannot be resumed")
-    began = "finetune" if is_task(saved.run["data"]) else "train"
+    began = "tune" if "objective" in saved.run else "finetune" if is_task(saved.run["data"]) else "train"
     if began != command:
         raise InputError(
             f"the run in {str(out)!r} was begun by another command: go on with minigpt {began} --out {quoted(out)} "

@@ -105,7 +105,7 @@ class Options(TypedDict, total=False):
     top_p: float | None
     repetition_penalty: float
     stop_token: int | None
-    seed: int | None
+    seed: int | list[int] | None
     use_cache: bool
     compile: bool
 
@@ -134,7 +134,7 @@ def generate(
             top_p (None): as for `distribution`.
             repetition_penalty (1): as for `penalise_repetition`, for all tokens of the prompt and the text.
             stop_token (None): a sample ends where this token is drawn, which is not part of the result.
-            seed (None): 0 or more; None draws other samples every time.
+            seed (None): 0 or more, of several prompts one for all or one for each; None draws other samples every time.
             use_cache (True): False computes everything anew for each token: the plain definition, and slow.
             compile (False): translate the decoding step with torch.compile; see `Decoding`.
 
@@ -165,7 +165,7 @@ def generate_batch(
     """Continue each of several prompts `num` times: for each prompt what `generate` would give for it alone.
 
     Prompts of any lengths are written together, except where a text could outgrow the context: then only prompts of
-    equal length are. Arguments and errors are those of `generate`. With a seed, equal prompts get equal samples.
+    equal length are. Arguments and errors are those of `generate`. With one seed, equal prompts get equal samples.
     """
     task = _Task(model, prompts, max_new_tokens, num, **options)
     samples = [[Sample() for _ in range(num)] for _ in prompts]
@@ -173,8 +173,10 @@ def generate_batch(
     groups = [list(range(len(prompts)))]  # of prompts that are written together
     if not task.use_cache or max(lengths) + max_new_tokens - 1 > model.config.context_length:
         groups = [[i for i, n in enumerate(lengths) if n == length] for length in sorted(set(lengths))]
+    seeds = task.seeds()
     for group in groups:
-        for _ in _steps(task, [prompts[i] for i in group], [sample for i in group for sample in samples[i]]):
+        texts, filled = [prompts[i] for i in group], [sample for i in group for sample in samples[i]]
+        for _ in _steps(task, texts, filled, seeds=[seeds[i] for i in group]):
             pass
     return samples
 
@@ -249,7 +251,7 @@ class _Task:
     top_p: float | None = None
     repetition_penalty: float = 1.0
     stop_token: int | None = None
-    seed: int | None = None
+    seed: int | list[int] | None = None
     use_cache: bool = True
     compile: bool = False
 
@@ -276,16 +278,26 @@ class _Task:
             problems.append(
                 f"repetition_penalty is {self.repetition_penalty}; it must be a positive number, 1 for none"
             )
-        if self.seed is not None and self.seed < 0:
-            problems.append(f"seed is {self.seed}; it must be at least 0")
+        seeds = self.seed if isinstance(self.seed, list) else [] if self.seed is None else [self.seed]
+        problems += [f"seed is {seed}; it must be at least 0" for seed in seeds if seed < 0][:1]
+        if isinstance(self.seed, list) and len(seeds) != len(self.prompts):
+            problems.append(f"there are {len(seeds)} seeds for {len(self.prompts)} prompts; give one for each")
         if problems:
             raise InputError("cannot generate: " + "; ".join(problems))
+
+    def seeds(self) -> list[int]:
+        """One for each prompt."""
+        if isinstance(self.seed, list):
+            return self.seed
+        return [secrets.randbits(64) if self.seed is None else self.seed for _ in self.prompts]
 
 
 class _Rows:
     """Samples that are written together, one in each row, and what choosing their next tokens takes."""
 
-    def __init__(self, task: _Task, prompts: list[list[int]], samples: list[Sample]) -> None:
+    def __init__(
+        self, task: _Task, prompts: list[list[int]], samples: list[Sample], seeds: list[int] | None = None
+    ) -> None:
         self.task, self.samples = task, samples
         device, longest = task.model.token_embedding.weight.device, max(map(len, prompts))
         texts = [prompt for prompt in prompts for _ in range(task.num)]
@@ -293,8 +305,7 @@ class _Rows:
         self.log_probabilities: list[Tensor] = []  # of the tokens that no sample has yet: (B, 1) each
         # All random numbers are drawn ahead, so that no step waits for them; from a generator for each sample, so that
         # none moves another.
-        seeds = [secrets.randbits(64) if task.seed is None else task.seed for _ in prompts]
-        generators = [np.random.default_rng((seed, i)) for seed in seeds for i in range(task.num)]
+        generators = [np.random.default_rng((seed, i)) for seed in seeds or task.seeds() for i in range(task.num)]
         uniform = np.stack([generator.random(task.max_new_tokens) for generator in generators])
         self.uniform = torch.tensor(uniform, device=device)  # (B, max_new_tokens)
         self.stopped = [False] * len(texts)
@@ -348,10 +359,14 @@ class _Rows:
 
 @torch.inference_mode()
 def _steps(
-    task: _Task, prompts: list[list[int]], samples: list[Sample], check_every: int | None = None
+    task: _Task,
+    prompts: list[list[int]],
+    samples: list[Sample],
+    check_every: int | None = None,
+    seeds: list[int] | None = None,
 ) -> Iterator[None]:
     """Fill the samples; a pause after each time that they have grown."""
-    rows, model = _Rows(task, prompts, samples), task.model
+    rows, model = _Rows(task, prompts, samples, seeds), task.model
     if check_every is None:
         check_every = 1 if rows.ids.device.type == "cpu" else CHECK_EVERY
         if task.stop_token is None:

@@ -99,6 +99,10 @@ def _adapters(config: TrainConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in names}
 
 
+def _fixed(objective: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in objective.items() if name != "options"}
+
+
 def check_same_run(
     out: Path,
     saved: Checkpoint,
@@ -131,7 +135,7 @@ def check_same_run(
             {"optimizer": asked.optimizer, "trained": asked.trained},
         ),
         ("set of adapters", _adapters(TrainConfig(**run["train"])), _adapters(asked)),
-        ("objective", run.get("objective", {}), {} if objective is None else objective.spec),
+        ("objective", _fixed(run.get("objective", {})), _fixed({} if objective is None else objective.spec)),
     ):
         changed = [f"{k} was {was.get(k)}, now {now.get(k)}" for k in was | now if was.get(k) != now.get(k)]
         if changed:

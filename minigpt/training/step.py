@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from minigpt import runtime
-from minigpt.config import IGNORE, InputError, TrainConfig
+from minigpt.config import IGNORE, GPTConfig, InputError, TrainConfig
 from minigpt.model.counted import hidden_states_at
 from minigpt.model.gpt import GPT, next_token_loss
 from minigpt.runtime import rank, world_size
+from minigpt.text.tokenizer import Tokenizer
 from minigpt.training.muon import Muon
 from minigpt.training.optim import learning_rate_at, make_optimizers, set_learning_rate
 from minigpt.training.shard import shard, whole
@@ -49,9 +50,12 @@ class Objective(Protocol):
     """
 
     spec: dict[str, Any]
-    """What a run writes down, so that it goes on with the same objective."""
+    """What a run writes down, so that it goes on with the same objective; its "options" may change on the way."""
     kept: dict[str, Tensor]
     """What a checkpoint keeps of it besides the weights; the same on every process."""
+
+    def check_fit(self, model: GPTConfig, config: TrainConfig, tokenizer: Tokenizer) -> None:
+        """Raise InputError where it cannot work with this model, recipe and tokenizer."""
 
     def batch(self, model: GPT, step: int, config: TrainConfig) -> Batch:
         """The global batch of a step, the same on every process; a function of the step and the weights.
@@ -213,6 +217,8 @@ class Stepper:
         fraction = learning_rate_at(step, self.config)
         set_learning_rate(self.optimizers, fraction)
         if not batch.n_targets:
+            if self.objective is not None:
+                self.objective.check(batch.measures, step)
             return Update(0.0, 0.0, fraction, False, batch.measures)
         try:
             sums = self.backward(batch, step)

@@ -92,8 +92,10 @@ class Trainer:
                 f"batch_size {config.batch_size} cannot be cut into {parts} equal parts ({world_size()} processes, "
                 f"accumulate {config.accumulate}): choose a multiple of {parts}"
             )
-        if objective is not None and config.shard:
-            raise InputError("a run with an objective needs the whole model in each process: leave shard out")
+        if objective is not None:
+            objective.check_fit(model_config, config, data.tokenizer)
+            if config.shard:
+                raise InputError("a run with an objective needs the whole model in each process: leave shard out")
         self.config = config
         self.data = data
         self.objective = objective
