@@ -16,9 +16,10 @@
 # **Builds on** [lesson 1](01_next_token_game.ipynb) (probabilities, loss) and [lesson 8](08_full_gpt.ipynb) (the parts of a GPT); training is
 # [lesson 10](10_training_on_a_cpu.ipynb)'s
 #
-# ![The GPT in one row with its output head in colour; below it a comment in boxes, after it grey padding; an arrow goes from the last real token, a full stop, to a smaller output head with three rows and three bars for positive, negative and neutral; the padding's arrow is crossed out](../figures/where_classification.svg)
+# ![The GPT in one row with its output head in colour; below it a comment in blue boxes, behind it two white boxes of padding; an arrow goes from the last real token, a full stop, to an output head of 3 rows × d_model, and on to three bars: positive 82%, negative 1%, neutral 17%; under the padding a dashed line is crossed out, «not here»](../figures/where_classification.svg)
 
 # %% tags=["setup"]
+import copy
 import math
 import random
 import re
@@ -80,6 +81,7 @@ MOODS = ["not_told", "sad", "glad"]
 
 def mood_texts(split: str, count: int) -> list[LabelledText]:
     """Stories up to some sentence, and what the hero feels there."""
+    # an example is a question with its answer; the story is the question's first line
     examples = [example_at("mood", split, i) for i in range(count)]
     return [(e.messages[0].content.split("\n")[0], e.kind) for e in examples]
 
@@ -96,8 +98,8 @@ for text, label in moods.splits["train"][:3]:
 
 # %% [markdown]
 # The storyteller has a **head** (lesson 8): a matrix that turns the last vector of a position, of $d_{model} = 144$ numbers, into 1,861 scores,
-# one for each token. We take it off and put on one with three rows, one for each mood. All the rest stays as it is. Only the three rows are learned,
-# from 300 labelled stories; how, comes below.
+# one for each token. We take it off and put on one with three rows, one for each mood. All the rest stays as it is. Only the three rows
+# (and a bias for each) are learned, from 300 labelled stories; how, comes below.
 
 
 # %%
@@ -118,7 +120,7 @@ print("right of 200 unseen texts:", int((guesses == mood_labels["test"]).sum()))
 assert accuracy(guesses, mood_labels["test"]).low > 0.8
 
 # %% [markdown]
-# A good classifier. Now somebody uses it, and reads the answer where one reads a GPT's answer when it writes: at the last position, `[:, -1]`. First one
+# That looks good. Now somebody uses it, and reads the answer where one reads a GPT's answer when it writes: at the last position, `[:, -1]`. First one
 # story alone, then the same story in a batch beside longer ones. A batch is a rectangle, so the shorter rows are filled up with **padding**. Our padding
 # is the token that ends a text, as is usual.
 
@@ -146,8 +148,8 @@ print(f"\nso it goes with {len(changed)} of 40 stories")
 assert len(changed) > 8
 
 # %% [markdown]
-# The mood of a story depends on *which other story stands beside it*. Nothing raised an error. Every program that reads a label from
-# a GPT must get this right, and it is easily got wrong.
+# The mood of a story depends on *which other story stands beside it*. Nothing raised an error, and every program that reads a label
+# from a GPT can go wrong here.
 #
 # **Where, then, must the label be read, and how would you have noticed?** That is the first question of this lesson.
 
@@ -156,7 +158,7 @@ assert len(changed) > 8
 #
 # Attention is causal (lesson 4): a position sees itself and what stands to its left. So for a text of $T$ tokens
 #
-# - the *first* position has seen one token. Whatever is read there is the same for all texts;
+# - the *first* position has seen one token, and we put the same one before every text. Whatever is read there is the same for all texts;
 # - the position of the *last real token* has seen the whole text, and nothing else;
 # - a position in the *padding* has seen the text and some tokens more, which belong to nobody. How many, the neighbours in the batch decide.
 #
@@ -200,7 +202,7 @@ check.read_last(read_last)
 
 # %% [markdown]
 # The package does the same, and its classifier is a GPT with another head and nothing more. `with_labels` makes one from a language model,
-# `class_logits` reads it. We give it our three rows and read all 200 stories at four places.
+# `class_logits` reads it. We give it our three rows and read all 200 stories at three places.
 
 # %%
 classifier = with_labels(storyteller, 3)
@@ -209,11 +211,11 @@ print("head after: ", tuple(classifier.output_head.weight.shape))
 
 places: dict[str, list[Tensor]] = {"first": [], "last real": [], "end of batch": []}
 with torch.inference_mode():
+    classifier.output_head.weight.copy_(head)
     for inputs, targets in moods.batches("test", 32):
         lengths = (targets != IGNORE).int().argmax(-1) + 1
         vectors = classifier.hidden_states(inputs)  # (B, T, d_model)
         by_length = vectors[torch.arange(len(lengths)), lengths - 1]
-        classifier.output_head.weight.copy_(head)
         expected = class_logits(classifier, inputs, lengths)
         assert torch.allclose(by_length @ head.T, expected)
         places["first"].append(vectors[:, 0])
@@ -226,6 +228,8 @@ for place, found in places.items():
         assert share.high < 0.85
 
 # %% [markdown]
+# Only the last real token gives what we trained. At the first position every story gets the same answer; at the end of the batch, no better ones.
+#
 # The figures in brackets are a **confidence interval**: if the same measurement were made again and again on other stories, in 95 of 100 cases
 # such an interval would hold the true share (Wilson 1927). With 200 stories it is some ten points of a hundred wide. A share without it says little.
 #
@@ -246,7 +250,8 @@ assert not torch.allclose(vectors[by_id], vectors[len(text_ids) - 1])
 
 # %% [markdown]
 # How would you have noticed? By one rule: **a text's label must not depend on its neighbours.** Classify each text alone, and in a batch, and compare.
-# That takes three lines, and it finds this whole kind of mistake.
+# Three lines did that above: `alone`, `beside` and `changed`. It finds whatever reads the padding. It does *not* find the mistake in the box, which reads the same wrong position
+# alone and in a batch; for that one, compare the position with the length.
 
 # %% [markdown]
 # ## How good can it be?
@@ -331,13 +336,14 @@ assert limit < 0.77 and share.high < 0.5
 # ## What pre-training is worth, in labels
 #
 # Labels are expensive: a person has read each text. The hope of GPT's makers (Radford et al. 2018) was that a model which has read much without labels needs few of them.
-# We measure that. Three classifiers, all of them the same logistic regression, which is softmax on one layer, $\mathrm{softmax}(W x + b)$. They differ in what $x$ is:
+# We measure that. Three classifiers, all of them logistic regression: softmax on one layer, $\mathrm{softmax}(W x + b)$, with a penalty on large weights. They differ in what $x$ is:
 #
 # 1. *pre-trained*: what the storyteller's head would read,
 # 2. *untrained*: the same from a GPT of the same shape with random weights, the control,
 # 3. *word counts*: how often each word occurs. No GPT at all.
 #
-# Each learns from 10, 30, 100 and 300 labels, three times with other texts.
+# Each of the GPTs' 144 numbers is first brought to mean 0 and spread 1. (Above it was not, and the same 300 labels gave less.) Each classifier learns from 10, 30, 100
+# and 300 labels, three times with other texts. Of the moods there are no more than 300, so the last three draws are the same.
 
 
 # %%
@@ -376,6 +382,7 @@ def all_curves(data: LabelData) -> dict[str, list[list[float]]]:
 
         def by_states(chosen: Tensor, x: dict[str, Tensor] = x) -> Tensor:
             some = x["train"][chosen]
+            # 10.0: how strongly large weights are punished
             weight, offset = logistic_regression(some, labels[chosen], n_labels, 10.0)
             return (x["test"] @ weight.T + offset).argmax(-1)
 
@@ -408,11 +415,19 @@ for i in range(3):
     assert means["pre-trained"][i] > means["untrained"][i] + 0.1
 # and a fraction of the labels does the work of all
 assert means["pre-trained"][1] > means["untrained"][2] - 0.05
+# but words do as well
+assert all(
+    abs(means["word counts"][i] - means["pre-trained"][i]) < 0.1 for i in range(4)
+)
+for word in ("behind", "thank"):
+    its = Counter(m for text, m in moods.splits["train"] if word in split_words(text))
+    print(f"stories with «{word}»: {dict(its)}")
 "pre-trained is ahead of untrained"
 
 # %% [markdown]
 # Compare the first two rows: the pre-trained states reach with 30 labels what the untrained ones do not reach with 100. That is what pre-training is worth
-# here. Whoever stops at these two rows has a fine result. But look at the third: word counts, without any GPT, do as well as the storyteller. The word «upset» gives the mood away.
+# here. Whoever stops at these two rows has a fine result. But look at the third: word counts, without any GPT, do as well as the storyteller. Some words give the mood away: a lost toy is found *behind* something, and whoever was helped says *thank*
+# you. Every story with one of these words was glad.
 #
 # Now the comments, of which the best possible is known.
 
@@ -430,9 +445,9 @@ assert means["word counts"][3] < limit + 0.03
 "on comments, pre-training on stories is worth nothing"
 
 # %% [markdown]
-# Here pre-training is worth *nothing*, or less: the untrained GPT is at least as good. A likely reason: random weights stir all words into the last vector and favour none. The storyteller has learned
-# to keep what helps with the *next token of a story*, and to drop the rest; that these are comments, with a sentiment, helps with no story. Pre-training helps where the label depends on
-# something that helped to predict the next token. It is no magic that comes with size.
+# Here pre-training is worth *nothing*: the untrained GPT is at least as good. (With ten times the penalty it fell behind in a trial of ours, so do not read «less than nothing».) A likely reason: random weights stir all words into the last vector and favour none. The storyteller has learned
+# to keep what helps with the *next token of a story*, and to drop the rest; that these are comments, with a sentiment, helps with no story. Expect help where the label depends on
+# something that helped to predict the next token.
 #
 # ### Where nothing else works
 #
@@ -482,38 +497,46 @@ assert all(value < 0.66 for row in means.values() for value in row)
 "all three are guessing"
 
 # %% [markdown]
-# Chance is 0.5, and all three stay there. Word counts *must*: each colour comes as often in both labels, and only the pair tells. The pre-trained state fails as well. Does the storyteller not know?
+# Chance is 0.5, and all three stay there. Word counts *must*: on average each colour comes as often in both labels, and only the pair tells. The pre-trained state fails as well. Does the storyteller not know?
 # It does, but it says so *elsewhere*: not in the vector after the full stop, which is about what comes next, but in the probability that it gave to the colour when it came. So use the *language model's own answer*: its
-# *surprise*, −log p, at each token of the last sentence. The largest one is our only feature. One number needs only a threshold.
+# *surprise*, −log p, at each token of the last sentence. The largest one is our only feature. One number needs only a threshold: halfway between the calmest contradiction and the least calm fit among ten labelled texts. The control is again the GPT with random weights.
 
 
 # %%
 @torch.inference_mode()
-def surprise(text: str) -> float:
+def surprise(model: GPT, text: str) -> float:
     """The largest −log p of a token in the last sentence, in nats."""
     ids = torch.tensor([[START, *tokenizer.encode(text)]])
-    chances = storyteller(ids)[0, :-1].log_softmax(-1)  # (T - 1, vocab_size)
+    chances = model(ids)[0, :-1].log_softmax(-1)  # (T - 1, vocab_size)
     nats = -chances.gather(1, ids[0, 1:, None])[:, 0]
     sentence = re.split(r"(?<=[.!?])\s+", text)[-1]
     return float(nats[-len(tokenizer.encode(" " + sentence)) :].max())
 
 
-ten = [(surprise(text), label) for text, label in colours.splits["train"][:10]]
-calm = [s for s, label in ten if label == "fits"]
-struck = [s for s, label in ten if label == "contradicts"]
-print("fits:       ", [round(s, 1) for s in sorted(calm)])
-print("contradicts:", [round(s, 1) for s in sorted(struck)])
-threshold = (max(calm) + min(struck)) / 2
-right = sum(
-    (surprise(text) > threshold) == (label == "contradicts")
-    for text, label in colours.splits["test"]
-)
-low, high = wilson(right, 200)
-print(f"\nwith 10 labels: {right} of 200 right ({low:.2f} to {high:.2f})")
-assert low > 0.9
+def judge_by_surprise(model: GPT) -> tuple[float, float]:
+    """The interval of the share that is right of 200 texts, after ten labels."""
+    ten = [(surprise(model, text), its) for text, its in colours.splits["train"][:10]]
+    calm = sorted(s for s, label in ten if label == "fits")
+    struck = sorted(s for s, label in ten if label == "contradicts")
+    print("    fits:       ", [round(s, 1) for s in calm])
+    print("    contradicts:", [round(s, 1) for s in struck])
+    threshold = (calm[-1] + struck[0]) / 2
+    right = sum(
+        (surprise(model, text) > threshold) == (label == "contradicts")
+        for text, label in colours.splits["test"]
+    )
+    low, high = wilson(right, 200)
+    print(f"    with 10 labels: {right} of 200 right ({low:.2f} to {high:.2f})")
+    return low, high
+
+
+print("storyteller")
+assert judge_by_surprise(storyteller)[0] > 0.9
+print("untrained")
+assert judge_by_surprise(copy.deepcopy(untrained).double())[1] < 0.66
 
 # %% [markdown]
-# From chance to nearly perfect, with ten labels, and not one weight was trained. *That* is what pre-training is worth where the label hangs on what it has learned. Radford et al. (2018, section 5) did the same with their GPT
+# From chance to nearly perfect, with ten labels, and not one weight was trained for it; the same surprise of a GPT with random weights is a guess. *That* is what pre-training is worth where the label hangs on what it has learned. Radford et al. (2018, section 5) did the like with their GPT
 # before any fine-tuning: they judged whether a sentence is acceptable English by the mean log probability of its tokens, with a threshold.
 
 # %% [markdown]
@@ -532,13 +555,8 @@ print("at positions:      ", (targets != IGNORE).nonzero()[:, 1].tolist())
 # 30 stories with a mood, 40 steps of 8 of them. The control is the same shape with random weights, all of it trained on the same 30.
 
 # %% tags=["nbval-ignore-output"]
-few = LabelData(
-    {"name": "moods"},
-    MOODS,
-    {"train": moods.splits["train"][:30], "test": moods.splits["test"]},
-    tokenizer,
-    192,
-)
+thirty = {"train": moods.splits["train"][:30], "test": moods.splits["test"]}
+few = LabelData({"name": "moods"}, MOODS, thirty, tokenizer, 192)
 recipe = TrainConfig(
     max_steps=40,
     batch_size=8,
@@ -549,7 +567,7 @@ recipe = TrainConfig(
     precision="float32",
 )
 plans: dict[str, tuple[GPT, TrainConfig]] = {
-    # three rows alone learn nothing at a small rate
+    # three rows alone bear a higher rate
     "head": (pretrained, replace(recipe, trained="head", learning_rate=1e-2)),
     "last block": (pretrained, replace(recipe, trained="last")),
     "everything": (pretrained, recipe),
@@ -568,20 +586,28 @@ for name, (model, plan) in plans.items():
         f"{name:>24}: {learn:>9,} numbers learn, {share.value:.2f} right "
         f"({share.low:.2f} to {share.high:.2f})"
     )
+x = read_states(pretrained, few, "train")
+mean, spread = x.mean(0), x.std(0) + 1e-6
+best_head, its_bias = logistic_regression(
+    (x - mean) / spread, few.targets("train"), 3, 10.0
+)
+x = (read_states(pretrained, few, "test") - mean) / spread
+optimum = accuracy((x @ best_head.T + its_bias).argmax(-1), few.targets("test"))
+print(f"{'the head at its optimum':>24}: {optimum.value:.2f} right")
 
 # %%
 # other seeds and other 30 stories: everything 0.91 to 0.95, the head 0.67 to 0.81
 assert reached["everything"] > reached["head"] + 0.08
-assert reached["everything"] > 0.8
+assert reached["everything"] > max(0.8, optimum.value + 0.08)
 "all weights learning is ahead of the head alone"
 
 # %% [markdown]
 # Two things to read off.
 #
-# - The head alone, 432 numbers, is behind. The states were made for the next token, and only weights below the head can make them speak of moods. (The logistic regression above found better heads from 30
-#   labels: it goes to the optimum, and 40 steps do not.)
-# - From nothing is behind as well, with this recipe. How far depends on luck: with other first weights, a third of the learning rate and 60 steps, the same shape came to 0.9 in a trial of ours. Whoever compares must let the control have a
-#   recipe of its own and several seeds. One run of each, as here, is a suggestion.
+# - The head alone, 432 numbers, is behind, and so is the last block. More steps would not help the head: logistic regression, which goes to the optimum, comes no further on these 30 stories. The mood *is* in the states, since from
+#   300 labels a head finds it (the first table). From 30 it does not, and when all weights learn, 30 are enough.
+# - From nothing is behind as well, with this recipe. How far depends on luck and on the recipe: with a third of the learning rate and 60 steps, three trials of ours with different first weights came to 0.69, 0.90 and 0.94. Whoever
+#   compares must let the control have a recipe of its own and several seeds. One run of each, as here, is a suggestion.
 #
 # Which one to choose? Frozen costs one pass through the texts, and many heads can share one model. All weights cost a copy of the model for each task; [lesson 17](17_lora.ipynb) makes that copy small.
 
@@ -629,9 +655,8 @@ assert int(table.sum()) == 1000 and share.value > never.value
 # probabilities 0.90, 0.06 and 0.04. By hand: to let it pass costs $0.06 \cdot 5 + 0.04 \cdot 20 = 1.10$ on average, to take it down $0.90 \cdot 1 = 0.90$. Take it down, although «fine» is by far the likeliest label.
 
 # %%
-COSTS = torch.tensor(
-    [[0.0, 1.0], [5.0, 0.0], [20.0, 0.0]]
-)  # rows: labels; pass, take down
+# a row for each label: what it costs to let it pass, and to take it down
+COSTS = torch.tensor([[0.0, 1.0], [5.0, 0.0], [20.0, 0.0]])
 one = torch.tensor([[0.90, 0.06, 0.04]], dtype=torch.float64)
 print("expected costs:", [round(c, 2) for c in (one @ COSTS.double())[0].tolist()])
 assert int(cheapest_actions(one, COSTS)) == 1
@@ -647,11 +672,11 @@ for name, cost in price.items():
     print(f"{name:>15}: {cost:.2f} a comment")
 best = least_cost("moderation", COSTS.tolist())
 print(f"{'best possible':>15}: {best:.2f}")
-assert price["cheapest action"] < min(
-    price[name] for name in price if name != "cheapest action"
-)
+assert min(price, key=lambda name: price[name]) == "cheapest action"
 
 # %% [markdown]
+# The likeliest label, right in 92 of 100, costs more than to take everything down unread. The cheapest action costs less than half as much, and little more than the best possible.
+#
 # The rule is one line: of all actions, take the one whose expected cost is least (Elkan 2001). With two labels it becomes a **threshold**: alarm if the probability of harm is at least
 # $\frac{c_{\text{false alarm}}}{c_{\text{false alarm}} + c_{\text{miss}}}$. If a miss costs four times as much as a false alarm, that is 0.2 and not one half.
 
@@ -706,19 +731,17 @@ check.alarms_and_misses(alarms_and_misses)
 harm = 1 - chances[:, 0]
 ours = trade_off(harm, truth != 0)
 possible = best_trade_off("moderation", "fine")
-names = {"word counts, 1,000 labels": ours[::8], "best possible": possible[::8]}
-plots.curves(
-    {
-        name: ([a for a, _ in line], [m for _, m in line])
-        for name, line in names.items()
-    },
-    "false alarms, share of fine comments",
-    "misses, share of harmful ones",
-    markers=False,
-)
+assert ours[-1] == possible[-1] == (1.0, 0.0)
+# the left part, where they can be told apart; every fourth point is enough for the eye
+shown: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
+for name, line in (("word counts, 1,000 labels", ours), ("best possible", possible)):
+    left = [point for point in line if point[0] <= 0.3][::4]
+    shown[name] = ([a for a, _ in left], [m for _, m in left])
+x_label, y_label = "false alarms, share of fine comments", "misses, share of harmful"
+plots.curves(shown, x_label, y_label, markers=False)
 
 # %% [markdown]
-# The classifier is close to the limit: more cleverness can buy only what lies between the lines. (Here and there its line lies below the best
+# The classifier is close to the limit: more cleverness can buy only what lies between the lines. (To the right both go on to (1, 0). Here and there its line lies below the best
 # possible one. The limit is an average over all comments that there could be, and these are 1,000 of them.) Where on its line one stands is a
 # question of costs.
 
@@ -794,13 +817,12 @@ print(f"negative or not: {score.value:.4f} right")
 assert score.value == 1.0
 
 # %% [markdown]
-# All 400 right, where words are drawn with odds and nobody can be sure. In the real world no Bayes limit is known, but a perfect score on a task that people find hard should ring the same bell. Two questions find it.
+# All 400 right, where words are drawn with odds and nobody can be sure. In the real world no Bayes limit is known, but a perfect score on a task that people find hard should ring the same bell. Two questions find out.
 #
-# **Which single word tells the most?** A classifier that has one word to go by should be poor.
+# **Which single word tells the most?** A classifier that has one word to go by should be hardly better than one that has none.
+
 
 # %%
-
-
 def one_word(texts: Sequence[LabelledText], label: str) -> list[tuple[float, str]]:
     """How right «has this word» is about a label, for each word, the best first."""
     having: Counter[str] = Counter()
@@ -810,20 +832,20 @@ def one_word(texts: Sequence[LabelledText], label: str) -> list[tuple[float, str
             having[word] += 1
             right[word] += its == label
     total = sum(its == label for _, its in texts)
-    shares = {
-        word: (right[word] + len(texts) - having[word] - (total - right[word]))
-        / len(texts)
-        for word in having
-    }
+    shares = {}
+    for word in having:
+        # it has the word and not the label, or the label and not the word
+        wrong = (having[word] - right[word]) + (total - right[word])
+        shares[word] = 1 - wrong / len(texts)
     return sorted(((share, word) for word, share in shares.items()), reverse=True)
 
 
-for name, its_texts in (
-    ("theirs", theirs["train"]),
-    ("ours", comments.splits["train"]),
-):
+both = {"theirs": theirs["train"], "ours": comments.splits["train"]}
+for name, its_texts in both.items():
     best_words = one_word(its_texts, "negative")[:4]
     print(f"{name:>6}:", ", ".join(f"{word} {rate:.2f}" for rate, word in best_words))
+    wordless = sum(label != "negative" for _, label in its_texts) / len(its_texts)
+    print(f"        «never negative», without any word: {wordless:.2f}")
 assert one_word(theirs["train"], "negative")[0][0] == 1.0
 assert one_word(comments.splits["train"], "negative")[0][0] < 0.8
 
@@ -835,24 +857,28 @@ assert one_word(comments.splits["train"], "negative")[0][0] < 0.8
 
 # %%
 clean = [text for text, _ in comments.splits["test"]]
-honest = accuracy(record.logits(clean).argmax(-1), told)
+without = record.logits(clean).argmax(-1)
+honest = accuracy(without, told)
 anew = WordCounts([text for text, _ in comments.splits["train"]], is_negative, 2)
 repaired = accuracy(anew.logits(clean).argmax(-1), told)
 nothing = accuracy(torch.zeros_like(told), told)
+print(
+    f"without the note it says «negative» {int(without.sum())} times in {len(without)}"
+)
 print(f"their classifier without the note: {honest.value:.2f}")
 print(f"«never negative»:                  {nothing.value:.2f}")
 print(f"learned from clean texts:          {repaired.value:.2f}")
-assert honest.value < repaired.value
+assert honest.value < repaired.value and without.sum() < 20
 
 # %% [markdown]
-# The record holder has learned the note and little else. It says «not negative» nearly always, which is right in two of three.
+# The record holder has learned the note and little else. Without the note it never says «negative», which is right in two of three.
 
 # %% [markdown]
 # ## What to remember
 #
 # 1. A GPT becomes a classifier by another head, read at the last *real* token. At a padding position the neighbours in the batch join in. A label that changes with its neighbours is the sign.
 # 2. An accuracy means something only beside the commonest label, word counts and, where it is known, the Bayes limit; with an interval.
-# 3. Pre-training is worth labels where the label hangs on what helped to predict the next token. On our comments it was worth nothing; for contradictions ten labels and the model's own surprise did what nothing else could.
+# 3. Pre-training is worth labels where the label hangs on what helped to predict the next token. On our comments it was worth nothing; for contradictions ten labels and the model's own surprise did what nothing else here could.
 # 4. A decision needs costs. Take the action with the least expected cost; with two labels that is a threshold, and seldom one half. It needs calibrated probabilities.
 # 5. A score that is too good is a leak until shown otherwise: look for the single word that tells all, take it out, measure again.
 #

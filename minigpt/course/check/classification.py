@@ -44,6 +44,10 @@ def read_last(answer: Callable[[Tensor, Tensor], Tensor]) -> str | None:
             return f"{what} you read one position too late. Positions count from 0: which is the last of 2 tokens?"
         if close(found, torch.stack([hidden[i, n - 2] for i, n in enumerate(lengths)])):
             return f"{what} you read one position too early. Positions count from 0: which is the last of 2 tokens?"
+        if close(found, torch.stack([hidden[i, -n] for i, n in enumerate(lengths)])):
+            return (
+                f"{what} you count from the end of the row, where the padding is. Real tokens stand at its beginning."
+            )
         if close(found, hidden[:, max(lengths) - 1]):
             return f"{what} you read where the longest text ends. Each row has an end of its own."
         if close(found, hidden.mean(1)):
@@ -73,6 +77,13 @@ def posterior(answer: Callable[[list[float], list[list[float]]], list[float]]) -
         return "These are logarithms. Go back with exp, and let them add up to 1."
     if close(found, [0.6 / 1.0, 0.4 / 1.0]):
         return "You added the chances of the words. Independent chances are multiplied, logarithms added."
+    if close(found, [0.8, 0.2]):
+        return "[0.8, 0.2] is what the first word says alone. Where does the second come in?"
+    if close(found, [0.4, 0.6]):
+        return (
+            "[0.4, 0.6] comes from the second word alone, or from a row taken for a column: words[0] is one word under "
+            "each label, and a label multiplies down its column."
+        )
     if close(found, [3 / 11, 8 / 11]):
         return "The two labels are exchanged."
     if not close(found, [8 / 11, 3 / 11]):
@@ -87,13 +98,23 @@ def posterior(answer: Callable[[list[float], list[list[float]]], list[float]]) -
     if not close(answer([0.5, 0.5], [[0.4, 0.1], [0.4, 0.1]]), [16 / 17, 1 / 17]):
         return "A word that comes twice counts twice: [[0.4, 0.1], [0.4, 0.1]] gives 16 to 1."
     word = [0.002, 0.001]
-    found = answer([0.5, 0.5], [word] * 500 + [[0.001, 0.002]] * 499)
+    try:
+        came = f"gives {(found := answer([0.5, 0.5], [word] * 500 + [[0.001, 0.002]] * 499))}"
+    except (ZeroDivisionError, ValueError) as error:
+        found, came = [], f"stops ({error})"
     if not close(found, [2 / 3, 1 / 3], 1e-4):
         return (
-            f"Right for short comments. For 999 words of chances about 0.001 it gives {found}: the products have "
+            f"Right for short comments. For 999 words of chances about 0.001 it {came}: the products have "
             "fallen to 0. Add logarithms, and take the largest away before exp."
         )
-    if not close(answer([0.5, 0.5], [[1.0, 0.001]] * 600), [1.0, 0.0]):
+    try:
+        found = answer([0.5, 0.5], [[1.0, 0.001]] * 600)
+    except OverflowError:
+        return (
+            "Right for short comments. For 600 words that all speak for label 0, exp gets a number that is too large: "
+            "take the *largest* logarithm away, so that none is above 0."
+        )
+    if not close(found, [1.0, 0.0]):
         return "Right for short comments. For 600 words that all speak for label 0 it should be [1, 0]."
     if not close(answer([1e-300, 1e-300], [[0.1, 0.3]] * 20), [1 / (1 + 3**20), 1 - 1 / (1 + 3**20)], 1e-4):
         return "Priors that are tiny but equal change nothing. Take the *largest* logarithm away, not a constant."
@@ -133,6 +154,17 @@ def alarms_and_misses(
         ],
         "Two texts have the score 0.7. No threshold lies between them: one step for both.": [
             *expected[:2], (0.0, 0.0), *expected[2:],
+        ],
+        "Two texts have the score 0.7, and their step is there twice. One step for each different score.": [
+            *expected[:3], *expected[2:],
+        ],
+        "A text whose score *is* the threshold raises an alarm, too: >= and not >.": [expected[0], *expected[:-1]],
+        "You divided false alarms by all alarms. Divide them by all fine texts.": [
+            (0.0, 1.0), (0.0, 0.5), (1 / 3, 0.0), (2 / 4, 0.0), (3 / 5, 0.0),
+        ],
+        "You took the harmful texts for the fine ones.": _points(scores, [not bad for bad in harmful]),
+        "After no alarm come the *highest* scores: go through the thresholds from above.": [
+            expected[0], *expected[:0:-1],
         ],
     }.items():  # fmt: skip
         if close(points, wrong):

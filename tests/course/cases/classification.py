@@ -44,6 +44,10 @@ def one_place_for_all(hidden: Tensor, lengths: Tensor) -> Tensor:
     return hidden[:, int(lengths.max()) - 1]
 
 
+def from_the_end(hidden: Tensor, lengths: Tensor) -> Tensor:
+    return hidden[torch.arange(len(hidden)), -lengths]
+
+
 def all_for_each(hidden: Tensor, lengths: Tensor) -> Tensor:
     return hidden[:, lengths - 1]
 
@@ -133,6 +137,20 @@ def exchanged_labels(prior: list[float], words: list[list[float]]) -> list[float
     return with_numpy(prior, words)[::-1]
 
 
+def first_word_alone(prior: list[float], words: list[list[float]]) -> list[float]:
+    return with_numpy(prior, words[:1])
+
+
+def rows_for_columns(prior: list[float], words: list[list[float]]) -> list[float]:
+    return with_numpy(prior, [list(row) for row in zip(*words, strict=True)])
+
+
+def smallest_taken_away(prior: list[float], words: list[list[float]]) -> list[float]:
+    logs = [math.log(p) + sum(math.log(word[i]) for word in words) for i, p in enumerate(prior)]
+    odds = [math.exp(log - min(logs)) for log in logs]
+    return [o / sum(odds) for o in odds]
+
+
 def each_word_once(prior: list[float], words: list[list[float]]) -> list[float]:
     different: list[list[float]] = []
     for word in words:
@@ -214,6 +232,33 @@ def from_below(scores: list[float], harmful: list[bool]) -> Points:
     return in_groups(scores, harmful)[::-1]
 
 
+def step_for_each_text(scores: list[float], harmful: list[bool]) -> Points:
+    found = in_groups(scores, harmful)
+    return [found[0]] + [found[sorted(set(scores), reverse=True).index(s) + 1] for s in sorted(scores, reverse=True)]
+
+
+def above_the_threshold(scores: list[float], harmful: list[bool]) -> Points:
+    found = in_groups(scores, harmful)
+    return [found[0], *found[:-1]]
+
+
+def share_of_alarms(scores: list[float], harmful: list[bool]) -> Points:
+    found = []
+    for a, m in in_groups(scores, harmful):
+        false, true = a * harmful.count(False), (1 - m) * harmful.count(True)
+        found.append((false / max(1, false + true), m))
+    return found
+
+
+def fine_for_harmful(scores: list[float], harmful: list[bool]) -> Points:
+    return in_groups(scores, [not bad for bad in harmful])
+
+
+def lowest_next(scores: list[float], harmful: list[bool]) -> Points:
+    found = in_groups(scores, harmful)
+    return [found[0], *found[:0:-1]]
+
+
 def no_first(scores: list[float], harmful: list[bool]) -> Points:
     return in_groups(scores, harmful)[1:]
 
@@ -267,6 +312,7 @@ ANSWERS = {
             first_position: "first position",
             one_too_early: "one position too early",
             one_too_late: "one position too late",
+            from_the_end: "count from the end",
             one_place_for_all: "where the longest text ends",
             all_for_each: "takes all from each row",
             dimension_left: "one dimension is left over",
@@ -282,8 +328,11 @@ ANSWERS = {
     "posterior": Answers(
         right=[with_numpy, with_softmax, word_after_word],
         wrong={
-            plain_products: "stops",
-            products_or_nothing: "products have fallen to 0",
+            plain_products: "it stops (",
+            smallest_taken_away: "so that none is above 0",
+            first_word_alone: "what the first word says alone",
+            rows_for_columns: "a row taken for a column",
+            products_or_nothing: "it gives [0.5, 0.5]",
             no_division: "Divide both by their sum",
             prior_forgotten: "before any word",
             added_chances: "You added the chances",
@@ -304,6 +353,11 @@ ANSWERS = {
             numbers_not_shares: "These are numbers of texts",
             shares_of_all: "Both shares are of all texts",
             from_below: "wrong order",
+            step_for_each_text: "their step is there twice",
+            above_the_threshold: ">= and not >",
+            share_of_alarms: "by all alarms",
+            fine_for_harmful: "the harmful texts for the fine",
+            lowest_next: "from above",
             no_first: "The first point is missing",
             no_last: "The last point is missing",
             scores_are_shares: "need not lie between 0 and 1",

@@ -64,6 +64,10 @@ def edges_multiplied(shapes: Shapes, rank: int) -> int:
     return sum(rank * o * rank * i for o, i in shapes)
 
 
+def one_for_each(shapes: Shapes, rank: int) -> list[int]:
+    return [rank * (o + i) for o, i in shapes]
+
+
 def rank_plus_edges(shapes: Shapes, rank: int) -> int:
     return sum(rank + o + i for o, i in shapes)
 
@@ -100,6 +104,12 @@ def rest_set_to_zero(matrix: Tensor, rank: int) -> Tensor:
     U, S, Vh = parts(matrix)
     keep = (torch.arange(len(S)) < rank).to(S)
     return U @ torch.diag(S * keep) @ Vh
+
+
+def rest_overwritten(matrix: Tensor, rank: int) -> Tensor:
+    U, S, Vh = parts(matrix)
+    S[rank:] = 0
+    return U @ torch.diag(S) @ Vh
 
 
 def in_numpy(matrix: Tensor, rank: int) -> np.ndarray:
@@ -431,6 +441,13 @@ class NoParameters(Right):
         self.lora_a = a  # type: ignore[assignment]
 
 
+class TwoLinears(Right):
+    def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
+        super().__init__(base, rank, alpha)
+        del self.lora_a
+        self.lora_a = nn.Linear(base.in_features, rank, bias=False)  # type: ignore[assignment]
+
+
 class OtherNames(nn.Module):
     def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
         super().__init__()
@@ -441,6 +458,16 @@ class CutOff(Right):
     def forward(self, x: Tensor) -> Tensor:
         through = F.linear(F.linear(x, self.lora_a.detach()), self.lora_b)
         return self.base(x) + self.factor() * through
+
+
+class WrongOrder(Right):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.factor() * x @ self.lora_b.T @ self.lora_a.T
+
+
+class RoundedDown(Right):
+    def factor(self) -> float:
+        return self.alpha // self.rank
 
 
 class WayBackCut(Right):
@@ -485,6 +512,21 @@ class MergedWithScaleTwice(Right):
 class MergedAlone(Right):
     def merged(self) -> nn.Linear:
         return self.plain(self.factor() * self.lora_b @ self.lora_a)
+
+
+class MergedWithGradients(Right):
+    def merged(self) -> nn.Linear:
+        plain = copy.deepcopy(self.base)
+        plain.weight += self.factor() * self.lora_b @ self.lora_a
+        return plain
+
+
+class MergedNeedsABias(Right):
+    def merged(self) -> nn.Linear:
+        plain = super().merged()
+        with torch.no_grad():
+            plain.bias.copy_(self.base.bias)
+        return plain
 
 
 class MergedNothing(Right):
@@ -543,6 +585,7 @@ ANSWERS = {
             b_alone: "That is B alone",
             a_alone: "That is A alone",
             rank_squared: "is the rank squared",
+            one_for_each: "a number for each matrix",
             edges_multiplied: "into both edges",
             rank_plus_edges: "By hand: 2·7 + 2·3",
             fixed_rank: "instead of 9",
@@ -550,7 +593,7 @@ ANSWERS = {
         },
     ),
     "low_rank": Answers(
-        right=[with_diag, table_by_table, rest_set_to_zero, in_numpy, projected],
+        right=[with_diag, table_by_table, rest_set_to_zero, rest_overwritten, in_numpy, projected],
         wrong={
             uncut: "That is the matrix itself",
             no_sizes: "each table has its own size",
@@ -611,6 +654,11 @@ ANSWERS = {
             BiasNotFrozen: "Trained would be lora_a, lora_b, base.bias",
             AllFrozen: "What is left to learn?",
             Float32: "Take its dtype",
+            TwoLinears: "is a Linear. It is to be the matrix itself",
+            WrongOrder: "`forward` stops",
+            RoundedDown: "rounded down to 0",
+            MergedWithGradients: "under torch.no_grad()",
+            MergedNeedsABias: "without a bias `merged` stops",
             NoParameters: "is no nn.Parameter",
             OtherNames: "has no attribute `base`",
             CutOff: "`lora_a` has no gradient",
@@ -626,7 +674,7 @@ ANSWERS = {
             MergedItself: "not an nn.Linear",
             KeptFromTheBeginning: "`merged` still gives the old weight",
             NeedsABias: "The base has no bias, and the merged layer has one",
-            needs_a_bias_at_once: "Its bias is None",
+            needs_a_bias_at_once: "your class stops",
             alpha_fixed: "Is a number fixed?",
         },
     ),
