@@ -1,4 +1,4 @@
-"""The command line: minigpt doctor · lab · data · tokenizer · train · finetune · tune · evaluate · generate · export.
+"""The command line: minigpt COMMAND, the commands as COMMANDS lists them.
 
 Every command prints for people, or one JSON object with `--json`. Bad input gives one message and exit status 2.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import tyro
 
+from minigpt.commands.chat import chat
 from minigpt.commands.finetuning import Finetune, finetune, finetune_defaults
 from minigpt.commands.machine import doctor, lab
 from minigpt.commands.models import evaluate, export, generate
@@ -27,6 +28,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "tune": tune,
     "evaluate": evaluate,
     "generate": generate,
+    "chat": chat,
     "export": export,
 }
 

@@ -20,7 +20,7 @@ ROOMS = {  # from the ground up; within a room, too
         *("example_files", "finetuning", "pairs"),
     ],
     "model": ["kv_cache", "attention", "feed_forward", "norm", "gpt", "counted", "lora", "vocabulary", "classifier"],
-    "generation": ["decoding", "generate", "beam_search"],
+    "generation": ["decoding", "generate", "beam_search", "conversation"],
     "weights": [
         *("checkpoint", "adapter", "gpt2_layout", "pretrained", "blocks", "gguf_file", "llama_layout"),
         *("tokenizer_json", "gguf", "llama", "smollm2", "models"),
@@ -33,7 +33,7 @@ ROOMS = {  # from the ground up; within a room, too
         *("shard", "muon", "optim", "step", "stopping", "metrics", "state", "trainer"),
         *("options", "answers", "rewards", "preferences"),
     ],
-    "commands": ["output", "finding", "machine", "texts", "training", "finetuning", "tuning", "tasks", "models"],
+    "commands": ["output", "finding", "machine", "texts", "training", "finetuning", "tuning", "tasks", "models", "chat"],
 }
 ORDER = [f"{room}.{name}".lstrip(".") for room, names in ROOMS.items() for name in names] + ["cli"]
 FOLDERS = ["minigpt", *(f"minigpt.{room}" for room in ROOMS if room)]
