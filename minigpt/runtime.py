@@ -109,6 +109,12 @@ def keep_freed_memory() -> None:
         mallopt(mmap_threshold, 2**30)
 
 
+def give_memory_back() -> None:
+    """Give the memory of freed tensors back to the system, which glibc does by itself only in part."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch says that the GPU's memory is used up; cuBLAS, which takes its own, says it in other words."""
     return isinstance(error, torch.OutOfMemoryError) or "CUBLAS_STATUS_ALLOC_FAILED" in str(error)

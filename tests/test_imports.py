@@ -19,7 +19,18 @@ ROOMS = {  # from the ground up; within a room, too
         *("batch", "shards", "sources", "choices", "chat_template", "chat", "tasks", "prepare", "data", "labels"),
         *("example_files", "finetuning", "pairs"),
     ],
-    "model": ["kv_cache", "attention", "feed_forward", "norm", "gpt", "counted", "lora", "vocabulary", "classifier"],
+    "model": [
+        "kv_cache",
+        "attention",
+        "feed_forward",
+        "norm",
+        "gpt",
+        "counted",
+        "lora",
+        "int8",
+        "vocabulary",
+        "classifier",
+    ],
     "generation": ["decoding", "generate", "beam_search", "conversation"],
     "weights": [
         *("checkpoint", "adapter", "gpt2_layout", "pretrained", "blocks", "gguf_file", "llama_layout"),
@@ -33,7 +44,18 @@ ROOMS = {  # from the ground up; within a room, too
         *("shard", "muon", "optim", "step", "stopping", "metrics", "state", "trainer"),
         *("options", "answers", "rewards", "preferences"),
     ],
-    "commands": ["output", "finding", "machine", "texts", "training", "finetuning", "tuning", "tasks", "models", "chat"],
+    "commands": [
+        "output",
+        "finding",
+        "machine",
+        "texts",
+        "training",
+        "finetuning",
+        "tuning",
+        "tasks",
+        "models",
+        "chat",
+    ],
 }
 ORDER = [f"{room}.{name}".lstrip(".") for room, names in ROOMS.items() for name in names] + ["cli"]
 FOLDERS = ["minigpt", *(f"minigpt.{room}" for room in ROOMS if room)]

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from minigpt.commands.finding import load
 from minigpt.config import InputError
@@ -27,6 +27,7 @@ def chat(
     top_p: float | None = 0.9,
     repetition_penalty: float = 1.0,
     seed: int | None = None,
+    weights: Literal["float32", "int8"] = "float32",
     device: str = "auto",
 ) -> int:
     """Talk with a model. Each answer is shown while it is written; /help lists what else can be typed.
@@ -39,12 +40,16 @@ def chat(
         top_p: sample from the fewest tokens that together have this probability.
         repetition_penalty: above 1 makes tokens that were said already less likely.
         seed: the same seed and the same questions give the same answers.
+        weights: int8 keeps the matrices in 8 bits: a quarter of the memory, nearly the same answers.
         device: auto, cpu, cuda, ….
     """
     from minigpt import runtime
     from minigpt.generation.conversation import Conversation
+    from minigpt.model.int8 import to_int8
 
     loaded, used = load(model)
+    if weights == "int8":
+        loaded = to_int8(loaded)
     conversation = Conversation(
         loaded.to(runtime.pick_device(device)), used, system, max_new_tokens, temperature=temperature, top_p=top_p,
         repetition_penalty=repetition_penalty, seed=seed,

@@ -135,6 +135,7 @@ def generate(
     length_penalty: float = 1.0,
     seed: int | None = None,
     stream: bool = False,
+    weights: Literal["float32", "int8"] = "float32",
     device: str = "auto",
     json: bool = False,
 ) -> int:
@@ -155,12 +156,14 @@ def generate(
         length_penalty: with --beams, divide a text's log-probability by its length to this power.
         seed: the same seed gives the same texts.
         stream: show the text while it is written.
+        weights: int8 keeps the matrices in 8 bits: a quarter of the memory, nearly the same text.
         device: auto, cpu, cuda, ….
         json: print one JSON object.
     """
     from minigpt import runtime
     from minigpt.generation import generate as sampling
     from minigpt.generation.beam_search import beam_search
+    from minigpt.model.int8 import to_int8
     from minigpt.text import chat
 
     drawn = (temperature, top_k, top_p, repetition_penalty, seed) != (1.0, None, None, 1.0, None)
@@ -176,7 +179,9 @@ def generate(
     loaded, used = load(model, adapter)
     where = runtime.pick_device(device)
     loaded.to(where)
-    if where.type == "cuda" and runtime.has_bfloat16_units(where):
+    if weights == "int8":
+        loaded = to_int8(loaded)
+    elif where.type == "cuda" and runtime.has_bfloat16_units(where):
         loaded.bfloat16()  # each token waits for all weights: half the bytes, half the time
     start = [] if used.end_of_text is None else [used.end_of_text]
     ids = start + used.encode(prompt)

@@ -13,9 +13,11 @@ from torch import Tensor
 from minigpt.config import GPTConfig, InputError
 from minigpt.model.attention import rotate, rotation
 from minigpt.model.gpt import GPT
+from minigpt.model.int8 import Int8Linear, int8_product
 from minigpt.model.kv_cache import KVCache
 
-Affine = tuple[Tensor, Tensor | None]  # weight and bias, of a norm or of what `product` multiplies by
+Affine = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
+"""Weight and bias, of a norm or of what `product` multiplies by; and the scale of each row of a weight in 8 bits."""
 Block = tuple[Affine, Affine, Affine, Affine, Affine | None, Affine, Affine]
 """Of a block attention_norm, qkv, output, feed_forward_norm, gate (SwiGLU's), up, down."""
 
@@ -45,14 +47,17 @@ def check_finite(values: Tensor) -> None:
         )
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor | None = None) -> Tensor:
     """A linear layer, (B, d_in) -> (B, d_out), whole or in parts, for several threads.
 
     Args:
         x: (B, d_in).
         weight: (d_out, d_in), or (parts, d_in, d_out / parts).
         bias: (d_out,), or (parts, 1, d_out / parts).
+        scale: (d_out,), of a weight in 8 bits (`minigpt.model.int8`).
     """
+    if scale is not None:
+        return int8_product(x, weight, scale, bias)
     if weight.dim() == 2:
         return F.linear(x, weight, bias)
     y = x.expand(len(weight), -1, -1)
@@ -84,7 +89,7 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) 
 
 def normalise(x: Tensor, norm: Affine, config: GPTConfig) -> Tensor:
     """What `make_norm` makes, with this weight and bias; torch's own functions, without the time that F's take."""
-    weight, bias = norm
+    weight, bias = norm[:2]
     if config.norm == "rmsnorm":
         return torch.rms_norm(x, (x.size(-1),), weight, config.norm_epsilon)
     return torch.layer_norm(x, (x.size(-1),), weight, bias, config.norm_epsilon)
@@ -203,6 +208,7 @@ class Decoding:
         self, model: GPT, prompts: list[list[int]], num: int, max_new_tokens: int, *, compile: bool = False
     ) -> None:
         config, table = model.config, model.token_embedding.weight
+        number = model.final_norm.weight.dtype  # that of a table in 8 bits is no type of a key
         self.model, self.prompts, self.num, self.compile = model, prompts, num, compile
         lengths = [len(prompt) for prompt in prompts for _ in range(num)]
         self.filled = max(lengths)  # columns
@@ -211,7 +217,7 @@ class Decoding:
         self.one_shape = compile or records(table.device)
         self.recorded: Recorded | None = None
         n_columns = config.context_length if compile else min(self.filled + max_new_tokens, config.context_length)
-        self.cache = KVCache(config, len(lengths), length=n_columns, device=table.device, dtype=table.dtype)
+        self.cache = KVCache(config, len(lengths), length=n_columns, device=table.device, dtype=number)
         self.columns = torch.arange(n_columns, device=table.device)
         self.padding = self.filled - torch.tensor(lengths, device=table.device)  # (B,): empty columns of each row
         self.padded = len(set(lengths)) > 1
@@ -228,6 +234,8 @@ class Decoding:
 
         def linear(module: Any) -> Affine:
             weight, bias = module.weight, module.bias
+            if isinstance(module, Int8Linear):
+                return weight, bias, module.scale
             parts = math.gcd(2 * threads, module.out_features)
             if parts == 1 or threads == 1 or not on_cpu or weight.numel() < SMALL:
                 return weight.t().contiguous().t() if copied else weight, bias

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from minigpt.generation.generate import generate
+from minigpt.model.int8 import to_int8
 from minigpt.text.chat import Message, encode_prompt
 from minigpt.weights.gguf import load_gguf
 from tests.commands.runs import Call
@@ -32,7 +33,7 @@ def answer(path: Path, *said: str) -> str:
     return tokenizer.decode(generate(model, ids, 8, temperature=0, stop_token=2)[0])
 
 
-def talk(call: Call, monkeypatch: pytest.MonkeyPatch, llama: Path, *lines: str) -> str:
+def talk(call: Call, monkeypatch: pytest.MonkeyPatch, llama: Path, *lines: str, flags: tuple[str, ...] = ()) -> str:
     def next_line(_: str = "") -> str:
         if not left:
             raise EOFError
@@ -40,7 +41,7 @@ def talk(call: Call, monkeypatch: pytest.MonkeyPatch, llama: Path, *lines: str) 
 
     left = list(lines)
     monkeypatch.setattr("builtins.input", next_line)
-    status, out, err = call("chat", "--model", llama, *FLAGS)
+    status, out, err = call("chat", "--model", llama, *FLAGS, *flags)
     assert (status, err) == (0, "")
     return out
 
@@ -71,6 +72,13 @@ def test_what_cannot_be_done_is_said_and_the_conversation_goes_on(
 def test_it_tells_what_is_forgotten(call: Call, monkeypatch: pytest.MonkeyPatch, llama: Path) -> None:
     out = talk(call, monkeypatch, llama, *["The cat has 12 hats."] * 6)
     assert "[the context of 256 tokens is full: the first 2 messages are forgotten]" in out
+
+
+def test_weights_in_8_bits(call: Call, monkeypatch: pytest.MonkeyPatch, llama: Path) -> None:
+    model, tokenizer = load_gguf(llama)
+    ids = encode_prompt(tokenizer, [Message("user", "Hi")])
+    expected = tokenizer.decode(generate(to_int8(model), ids, 8, temperature=0, stop_token=2)[0])
+    assert talk(call, monkeypatch, llama, "Hi", flags=("--weights", "int8")) == expected + "\n"
 
 
 def test_a_model_that_cannot_chat_says_why(call: Call) -> None:

@@ -220,6 +220,10 @@ def test_a_llama_from_a_file_writes_is_measured_and_goes_out(call: Call, llama: 
     assert (status, err) == (0, "") and json.loads(out)["texts"][0].startswith("The cat")
     status, streamed, _ = call("generate", "The cat", "--model", llama, "--seed", 1, "--max-new-tokens", 8, "--stream")
     assert status == 0 and streamed == json.loads(out)["texts"][0] + "\n"
+    flags = ["--weights", "int8", "--seed", 1, "--max-new-tokens", 8, "--json"]
+    status, out8, err = call("generate", "The cat", "--model", llama, *flags)
+    assert (status, err) == (0, "") and json.loads(out8)["texts"][0].startswith("The cat")
+    assert json.loads(out8)["log_probabilities"] != json.loads(out)["log_probabilities"]
     status, out, err = call("evaluate", "--model", llama, "--data", "text.txt", "--json")
     report = json.loads(out)
     assert (status, err) == (0, "") and report["bytes"] == len(TEXT.encode()) and report["bits_per_byte"] > 1

@@ -204,7 +204,7 @@ def test_each_thread_has_a_part_of_the_weights_stored_by_column_for_long_texts(
     monkeypatch.setattr(decoding, "SMALL", 0)
     model = model_of()
     original = dict(model.named_parameters())["blocks.0.attention.qkv.weight"]
-    used, _ = Decoding(model, [[1]], 1, max_new_tokens).weights[0][1]
+    used = Decoding(model, [[1]], 1, max_new_tokens).weights[0][1][0]
     assert used.shape == shape
     in_parts = used if used.dim() == 3 else used.t()[None]  # (parts, d_in, d_out / parts)
     assert torch.equal(in_parts.transpose(1, 2).reshape(original.shape), original)
