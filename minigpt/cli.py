@@ -13,6 +13,7 @@ from minigpt.commands.chat import chat
 from minigpt.commands.finetuning import Finetune, finetune, finetune_defaults
 from minigpt.commands.machine import doctor, lab
 from minigpt.commands.models import evaluate, export, generate
+from minigpt.commands.serve import serve
 from minigpt.commands.texts import data, data_prepare, tokenizer
 from minigpt.commands.training import Train, train, train_defaults
 from minigpt.commands.tuning import Tune, tune, tune_defaults
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "generate": generate,
     "chat": chat,
+    "serve": serve,
     "export": export,
 }
 

@@ -55,6 +55,8 @@ ROOMS = {  # from the ground up; within a room, too
         "tasks",
         "models",
         "chat",
+        "serving",
+        "serve",
     ],
 }
 ORDER = [f"{room}.{name}".lstrip(".") for room, names in ROOMS.items() for name in names] + ["cli"]
