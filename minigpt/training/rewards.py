@@ -224,5 +224,6 @@ def fingerprint(model: GPT) -> str:
     """A short name for exactly these weights."""
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        content = tensor.detach().cpu().flatten().contiguous().view(torch.uint8)  # numpy has no bfloat16
+        digest.update(name.encode() + content.numpy().tobytes())
     return digest.hexdigest()

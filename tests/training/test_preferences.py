@@ -1,6 +1,9 @@
 """Learning from preferences: hand arithmetic, trl's loss, gradients and weights, whole runs, a small reward model."""
 
 import math
+import os
+import subprocess
+import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -219,6 +222,33 @@ def test_parts_of_a_batch_give_the_same_step_and_keep_pairs_together(pairs: Pair
         one, other = whole.train_step(), parts.train_step()
         assert one.measures == pytest.approx(other.measures, abs=1e-5)
         assert (one.loss, one.gradient_norm) == pytest.approx((other.loss, other.gradient_norm), rel=1e-4)
+
+
+TWO = """
+import sys
+from pathlib import Path
+import torch
+from minigpt import runtime
+from minigpt.text.pairs import PairData
+from tests.training.test_preferences import a_run
+from tests.training.toy import TOKENIZER
+with runtime.processes(torch.device("cpu")):
+    a_run(PairData(Path(sys.argv[1]), TOKENIZER, 8), Path(sys.argv[2])).run(progress=False)
+"""
+
+
+def test_two_processes_learn_from_the_same_pairs_as_one(tmp_path: Path, pairs: PairData) -> None:
+    a_run(pairs, tmp_path / "one").run(progress=False)
+    (tmp_path / "two.py").write_text(TWO)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2")
+    done = subprocess.run(
+        [sys.executable, *torchrun, str(tmp_path / "two.py"), pairs.spec["name"], str(tmp_path / "two")],
+        capture_output=True, text=True, timeout=240, env=os.environ | {"PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in ("loss", "margin", "accuracy", "chosen", "gradient_norm"):
+        one, two = (torch.tensor([line[name] for line in read_metrics(tmp_path / out)]) for out in ("one", "two"))
+        assert len(two) == 10 and torch.allclose(one, two, atol=1e-4), name
 
 
 def test_answers_that_drift_too_far_end_the_run_before_the_step(tmp_path: Path, pairs: PairData) -> None:

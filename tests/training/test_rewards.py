@@ -16,11 +16,12 @@ from torch import Tensor
 
 from minigpt.config import InputError
 from minigpt.model.gpt import GPT
+from minigpt.model.lora import base_state
 from minigpt.text.tokenizer import END_OF_TEXT, CharTokenizer
 from minigpt.training.answers import Prompt, kl_terms
 from minigpt.training.metrics import StepResult, read_metrics
 from minigpt.training.options import REWARD_METHODS, RewardOptions
-from minigpt.training.rewards import RewardObjective, advantages, policy_loss
+from minigpt.training.rewards import RewardObjective, advantages, fingerprint, policy_loss
 from minigpt.training.step import ModelWithLoss
 from minigpt.training.trainer import Trainer
 from tests.training.test_trainer import assert_same_run
@@ -282,6 +283,18 @@ def test_where_all_rewards_are_equal_there_is_no_step_and_it_is_told(tmp_path: P
     assert run.run(progress=False), "twelve steps without a gradient are no divergence"
     assert all(torch.equal(weight, toy().state_dict()[name]) for name, weight in run.model.state_dict().items())
     assert all(line["equal"] == 6 and not line["updated"] for line in read_metrics(tmp_path))
+
+
+def test_adapters_learn_from_rewards_too() -> None:
+    run = a_run(lora=2, learning_rate=3e-2)
+    before = {name: weight.clone() for name, weight in base_state(run.model).items()}
+    assert run.train_step().updated and run.train_step().measures["kl"] > 0
+    assert all(torch.equal(weight, before[name]) for name, weight in base_state(run.model).items())
+
+
+def test_weights_in_bfloat16_have_a_fingerprint_of_their_own() -> None:
+    names = [fingerprint(model) for model in (toy(), toy(), toy(1), toy().bfloat16())]
+    assert names[0] == names[1] and len(set(names)) == 3
 
 
 TWO = """
