@@ -14,7 +14,7 @@ from figures import build
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- made from results/ by `python -m benchmarks --table` -->", "<!-- end of what is made -->"
 NAMES = ("training", "finetuning", "loss", "generation", "bpe", "encoding", "startup", "scaling")
-"""In the order of the table. benchmarks/gpu.py and benchmarks/storyteller.py are started by their own names."""
+"""In the order of the table. Started by their own names: benchmarks/gpu.py, storyteller.py, evaluation.py."""
 
 
 def short(number: float) -> str:
