@@ -9,14 +9,14 @@ is the story's `bits`. The distribution is that of all stories: the splits are c
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import regex
 import torch
 from torch import Tensor
 
 from minigpt.config import InputError
 from minigpt.model.gpt import GPT
-from minigpt.text.bpe import pre_tokenize
 from minigpt.text.stories import Row, World, world
-from minigpt.text.tokenizer import CharTokenizer, Tokenizer
+from minigpt.text.tokenizer import CharTokenizer, ForeignTokenizer, Tokenizer
 
 Cut = Callable[[str, bool], tuple[Sequence[int], int] | None]
 """From the text ahead, and whether the story ends with it: the ids of its first word and the word's length, or None
@@ -24,27 +24,25 @@ where more text is needed to tell."""
 
 
 def cutter(tokenizer: Tokenizer) -> Cut:
-    """How a tokenizer cuts a text into words that it encodes by themselves: characters, or those of GPT-2's pattern."""
+    """How a tokenizer cuts a text into words that it encodes by themselves: characters, or those of its pattern."""
+    if isinstance(tokenizer, CharTokenizer):
+        return lambda ahead, ended: (tokenizer.encode(ahead[0]), 1) if ahead else None
+    plain = tokenizer.plain if isinstance(tokenizer, ForeignTokenizer) else tokenizer
+    pattern = regex.compile(plain.pattern)
     known: dict[str, list[int]] = {}
 
-    def ids_of(word: str) -> list[int]:
-        if word not in known:
-            known[word] = tokenizer.encode(word)
-        return known[word]
-
-    def character(ahead: str, ended: bool) -> tuple[Sequence[int], int] | None:
-        return (ids_of(ahead[0]), 1) if ahead else None
-
-    def word(ahead: str, ended: bool) -> tuple[Sequence[int], int] | None:
+    def first_word(ahead: str, ended: bool) -> tuple[Sequence[int], int] | None:
         if not ahead:
             return None
-        first = pre_tokenize(ahead)[0]
+        word = pattern.findall(ahead)[0]
         # A run of letters ends with the first other sign; only after «'» may two more signs decide, as in «'re».
-        if not ended and (len(first) == len(ahead) or (first[0] == "'" and len(ahead) < 3)):
+        if not ended and (len(word) == len(ahead) or (word[0] == "'" and len(ahead) < 3)):
             return None
-        return ids_of(first), len(first)
+        if word not in known:
+            known[word] = tokenizer.encode(word)
+        return known[word], len(word)
 
-    return character if isinstance(tokenizer, CharTokenizer) else word
+    return first_word
 
 
 @dataclass(frozen=True)

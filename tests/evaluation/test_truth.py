@@ -17,7 +17,7 @@ from minigpt.evaluation.truth import (
 )
 from minigpt.text import stories
 from minigpt.text.stories import World
-from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer
+from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, ForeignTokenizer, Tokenizer
 from tests.evaluation.models import story_data, tiny
 from tests.text.test_stories import SMALL, derivations
 
@@ -58,7 +58,13 @@ def enumerated(source: str, kind: str) -> tuple[World, Tokenizer, dict[tuple[int
     """A world, a tokenizer, and for each beginning of an encoded story what comes next: by counting all stories."""
     told = list(derivations(World(source)))
     texts = [story.text for story in told]
-    tokenizer = CharTokenizer.train(texts, [END_OF_TEXT]) if kind == "char" else BPETokenizer.train(texts, int(kind))
+    tokenizer: Tokenizer
+    if kind == "char":
+        tokenizer = CharTokenizer.train(texts, [END_OF_TEXT])
+    elif kind == "smollm":  # each digit is a word of its own
+        tokenizer = ForeignTokenizer(BPETokenizer.train(texts, 290).merges, [END_OF_TEXT], cut="smollm")
+    else:
+        tokenizer = BPETokenizer.train(texts, int(kind))
     assert tokenizer.end_of_text is not None
     sums: dict[tuple[int, ...], dict[int, float]] = defaultdict(lambda: defaultdict(float))
     for story in told:
@@ -70,7 +76,15 @@ def enumerated(source: str, kind: str) -> tuple[World, Tokenizer, dict[tuple[int
 
 @pytest.mark.parametrize(
     ("source", "kind"),
-    [(SMALL, "char"), (SMALL, "300"), (AWKWARD, "char"), (AWKWARD, "257"), (AWKWARD, "275"), (AWKWARD, "400")],
+    [
+        (SMALL, "char"),
+        (SMALL, "300"),
+        (AWKWARD, "char"),
+        (AWKWARD, "257"),
+        (AWKWARD, "275"),
+        (AWKWARD, "400"),
+        (AWKWARD, "smollm"),
+    ],
 )
 def test_the_reader_knows_what_counting_all_stories_says(source: str, kind: str) -> None:
     of, tokenizer, sums = enumerated(source, kind)

@@ -14,6 +14,7 @@ from torch import Tensor
 from minigpt.config import InputError
 from minigpt.course.inside.activations import Edit, activations
 from minigpt.model.gpt import GPT
+from minigpt.model.kv_cache import KVCache
 
 How = Literal["zero", "mean", "resample"]
 
@@ -99,6 +100,8 @@ def patch_heads(model: GPT, cache: Cache, source: Cache, metric: Metric) -> Tens
         metric: its mean over the texts is the result.
     """
     check_same(cache, source)
+    training = model.training
+    model.eval()
     found = torch.zeros(model.config.n_layers, model.config.n_heads, dtype=torch.float64)
     for layer in range(model.config.n_layers):
         name = f"{layer + 1}.heads"
@@ -106,20 +109,41 @@ def patch_heads(model: GPT, cache: Cache, source: Cache, metric: Metric) -> Tens
             heads = put(source[name], head)(cache[name])
             before = cache["embeddings"] if layer == 0 else cache[f"{layer}.stream"]
             found[layer, head] = metric(_from_heads(model, before, heads, layer)).double().mean()
+    model.train(training)
     return found
 
 
 @torch.no_grad()
-def patch_stream(model: GPT, cache: Cache, source: Cache, metric: Metric) -> Tensor:
-    """The stream at one place gets what it was in another text: (n_layers + 1, T), from the embeddings up."""
+def patch_stream(model: GPT, ids: Tensor, source: Cache, metric: Metric) -> Tensor:
+    """The stream at one place gets what it was in another text: (n_layers + 1, T), from the embeddings up.
+
+    In a causal model nothing before the place changes, so that only the rest runs again, beside kept keys and values.
+
+    Args:
+        model: the model.
+        ids: (B, T), the texts.
+        source: `activations` of the other texts, as many and as long.
+        metric: its mean over the texts is the result.
+    """
+    cache = activations(model, ids)
     check_same(cache, source)
-    names = ["embeddings", *(f"{layer}.stream" for layer in range(1, model.config.n_layers + 1))]
-    T = cache["embeddings"].size(1)
-    found = torch.zeros(len(names), T, dtype=torch.float64)
-    for layer, name in enumerate(names):
-        for position in range(T):
-            stream = put(source[name], position=position)(cache[name])
-            found[layer, position] = metric(_from_stream(model, stream, layer)).double().mean()
+    states = ["embeddings", *(f"{layer}.stream" for layer in range(1, model.config.n_layers + 1))]
+    B, T = ids.shape
+    kept = KVCache(model.config, B, length=T, device=cache["final"].device, dtype=cache["final"].dtype)
+    found = torch.zeros(len(states), T, dtype=torch.float64)
+    training = model.training
+    model.eval()
+    blocks: list[Any] = list(model.blocks)
+    for layer, name in enumerate(states):
+        for position in reversed(range(T)):  # each run writes keys and values from its place on, so the last goes first
+            if position == T - 1:
+                model.hidden_states(ids, kept)
+            stream = put(source[name], position=position)(cache[name])[:, position:]
+            for i in range(layer, len(blocks)):
+                stream = blocks[i](stream, kept, i, position)
+            logits = model.output_head(model.final_norm(stream))[..., : model.config.vocab_size]
+            found[layer, position] = metric(torch.cat([cache["logits"][:, :position], logits], dim=1)).double().mean()
+    model.train(training)
     return found
 
 
@@ -132,16 +156,12 @@ def check_same(cache: Cache, source: Cache) -> None:
         )
 
 
-def _from_stream(model: GPT, stream: Tensor, layer: int) -> Tensor:
-    """The logits when the stream before a layer is known: the layers below it need not run again."""
-    for block in model.blocks[layer:]:
-        stream = block(stream)
-    logits: Tensor = model.output_head(model.final_norm(stream))
-    return logits[..., : model.config.vocab_size]
-
-
 def _from_heads(model: GPT, before: Tensor, heads: Tensor, layer: int) -> Tensor:
+    """The logits when a layer's heads are known: the layers below it need not run again."""
     block: Any = model.blocks[layer]
     middle = before + block.attention.output(heads.flatten(2))
     stream = middle + block.feed_forward(block.feed_forward_norm(middle))
-    return _from_stream(model, stream, layer + 1)
+    for following in model.blocks[layer + 1 :]:
+        stream = following(stream)
+    logits: Tensor = model.output_head(model.final_norm(stream))
+    return logits[..., : model.config.vocab_size]

@@ -20,8 +20,8 @@ def lead(logits: Tensor) -> Tensor:
 @pytest.mark.parametrize("config", [GPT2, LLAMA], ids=["gpt2", "llama"])
 def test_tables_are_those_of_whole_passes_with_hooks(config: GPTConfig):
     model = model_with(config)
-    cache, source = activations(model, IDS), activations(model, OTHER)
-    heads, stream = patch_heads(model, cache, source, lead), patch_stream(model, cache, source, lead)
+    cache, source = activations(model, IDS), activations(model.train(), OTHER)
+    heads, stream = patch_heads(model, cache, source, lead), patch_stream(model, IDS, source, lead)
     assert heads.shape == (3, config.n_heads) and stream.shape == (4, 5)
     for layer in range(3):
         name = f"{layer + 1}.heads"
