@@ -28,7 +28,10 @@ from minigpt.config import GPTConfig
 from minigpt.model.gpt import GPT
 from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer
 from minigpt.weights import checkpoint, gpt2_layout
+from minigpt.weights.gguf import load_gguf
+from minigpt.weights.llama import export_llama
 from minigpt.weights.pretrained import export_gpt2
+from tests.weights.llama_files import write_gguf
 
 TEXT = "the cat sat on the mat, and the dog sat on the log. Größe, 你好. " * 60
 STRANGE: list[Any] = [None, -1, 0, 1, 10**30, 1e308, "x", "", [], {}, True, [[]], {"a": 1}, 0.5, "\ud800", "é"]
@@ -84,12 +87,22 @@ READERS = [
             "data prepare text.txt --out w --tokenizer bpe.json --workers 1 --skip-bad",
         ),
     ),
+    Reader(
+        "a GGUF",
+        "small.gguf",
+        (
+            "tokenizer the --model small.gguf",
+            FROM_GPT2.format("small.gguf"),
+            "evaluate --model small.gguf --data t.txt",
+        ),
+    ),
     *(
         Reader(f"{kind}'s {name}", f"{kind}/{name}", (FROM_GPT2.format(kind),))
         for kind, names in {
             "gpt2": ("config.json", "model.safetensors", "vocab.json", "merges.txt"),
             "gpt2-old": ("pytorch_model.bin", "tokenizer.json"),
             "gpt2-parts": ("model.safetensors.index.json",),
+            "llama": ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
         }.items()
         for name in names
     ),
@@ -99,6 +112,8 @@ READERS = [
 def undamaged(folder: Path) -> None:
     """One sound file of every kind, in a folder that is the working directory."""
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    (folder / "t.txt").write_text("the cat", encoding="utf-8")
+    export_llama(*load_gguf(write_gguf(folder / "small.gguf")), folder / "llama")
     lines = [json.dumps({"text": f"document {i}, {'so ' * i}", "id": i}) for i in range(60)]
     (folder / "documents.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     tokenizer = BPETokenizer.train(TEXT, 270)

@@ -13,6 +13,7 @@ from minigpt.text import data as data_module
 from minigpt.text import stories
 from minigpt.training.metrics import read_metrics
 from minigpt.weights import checkpoint
+from minigpt.weights.models import load_model
 from tests.commands.runs import TEXT, TEXT_RUN, Call
 from tests.weights.llama_files import write_gguf
 
@@ -235,6 +236,12 @@ def test_a_llama_from_a_file_writes_is_measured_and_goes_out(call: Call, llama: 
     (world / "chats.jsonl").write_text(chats + chats.replace("Hi", "Ho"))
     status, out, err = call("evaluate", "--model", llama, "--task", "chats.jsonl", "--json")
     assert (status, err) == (0, "") and json.loads(out)["examples"] == 2
+    flags = ["--max-steps", 2, "--batch-size", 2, "--precision", "float32", "--threads", 1, "--out", "taught"]
+    status, out, err = call("finetune", "--task", "chats.jsonl", "--model", llama, *flags)
+    assert status == 0, err
+    status, out, err = call("evaluate", "--model", "taught", "--task", "chats.jsonl", "--json")
+    assert (status, err) == (0, "") and json.loads(out)["split"] == "val"
+    assert load_model("taught")[1].contents() == load_model(llama)[1].contents()
 
 
 @pytest.mark.parametrize(
