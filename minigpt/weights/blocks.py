@@ -18,9 +18,17 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
+def _scales(raw: Bytes) -> Floats:
+    """The float16 numbers at the beginning of each block. Raises InputError where one is infinite or not a number."""
+    scales = raw.copy().view("<f2").astype(np.float32)
+    if not np.isfinite(scales).all():
+        raise InputError("the scale of a block is infinite or not a number: the file is damaged, fetch it again")
+    return scales
+
+
 def decode_q8_0(blocks: Bytes) -> Floats:
     """Q8_0, (n, 34) bytes to (n, 32) numbers: a scale d, then 32 whole numbers q from -127 to 127. Each is d q."""
-    d = blocks[:, :2].copy().view("<f2").astype(np.float32)  # (n, 1)
+    d = _scales(blocks[:, :2])  # (n, 1)
     numbers = blocks[:, 2:].view(np.int8).astype(np.float32)
     numbers *= d
     return numbers
@@ -31,7 +39,7 @@ def decode_q4_1(blocks: Bytes) -> Floats:
 
     Each is d q + m. Byte i of the sixteen holds number i in its lower half, number i + 16 in its upper half.
     """
-    scales = blocks[:, :4].copy().view("<f2").astype(np.float32)  # (n, 2)
+    scales = _scales(blocks[:, :4])  # (n, 2)
     numbers = np.empty((len(blocks), BLOCK), np.float32)
     numbers[:, :16] = blocks[:, 4:] & 15
     numbers[:, 16:] = blocks[:, 4:] >> 4
@@ -52,7 +60,7 @@ def decode(raw: Bytes, kind: str) -> Floats:
         kind: as the `gguf` library calls it: F32, F16, BF16, Q8_0, Q4_1, Q4_K, …
 
     Raises:
-        InputError: for a kind that neither we nor the library can decode.
+        InputError: for a kind that neither we nor the library can decode, or a scale that is not finite.
     """
     rows = len(raw)
     if kind in BY_HAND:
@@ -63,7 +71,8 @@ def decode(raw: Bytes, kind: str) -> Floats:
     import gguf
 
     try:
-        numbers: Floats = gguf.quants.dequantize(raw, gguf.GGMLQuantizationType[kind])
+        with np.errstate(invalid="ignore", over="ignore"):
+            numbers: Floats = gguf.quants.dequantize(raw, gguf.GGMLQuantizationType[kind])
     except (NotImplementedError, KeyError):
         raise InputError(
             f"blocks of the kind {kind} are not known here; convert the file to {', '.join(BY_HAND)} or F32 with "

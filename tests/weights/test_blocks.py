@@ -46,6 +46,14 @@ def test_random_bytes_are_numbers_to_both() -> None:
     )
 
 
+@pytest.mark.parametrize(("kind", "n_bytes"), [("Q8_0", 34), ("Q4_1", 20)])
+def test_a_scale_that_is_no_number_is_told(kind: str, n_bytes: int) -> None:
+    blocks = np.zeros((3, n_bytes), np.uint8)
+    blocks[1, 1] = 0x7C  # infinity
+    with pytest.raises(InputError, match="the scale of a block is infinite or not a number"):
+        decode(blocks, kind)
+
+
 def test_a_kind_that_nobody_decodes_is_named() -> None:
     with pytest.raises(InputError, match=r"kind Q8_K are not known here; convert the file to Q8_0, Q4_1 or F32"):
         decode(np.zeros((1, 292), np.uint8), "Q8_K")
