@@ -385,11 +385,11 @@ PRESETS: dict[str, Preset] = {
 }
 
 FINETUNING: dict[str, TrainConfig] = {
-    # Answers, at the storyteller's size: where to begin, not yet taken to its end. No weight decay: it would pull at
-    # what the model knows already.
+    # Answers, at the storyteller's size. The bundled helper was made so, of all tasks and a tenth of stories: see its
+    # model card. No weight decay: it would pull at what the model knows already.
     "chats": TrainConfig(
-        max_steps=1500, batch_size=16, optimizer="muon", learning_rate=5e-3, muon_learning_rate=0.015, warmup_steps=75,
-        weight_decay=0.0, eval_every=500, save_every=500,
+        max_steps=1200, batch_size=16, optimizer="muon", learning_rate=8e-3, muon_learning_rate=0.02, warmup_steps=75,
+        weight_decay=0.0, eval_every=400, save_every=400,
     ),
     "labels": TrainConfig(max_steps=300, batch_size=16, learning_rate=1e-3, warmup_steps=15, weight_decay=0.0),
 }  # fmt: skip

@@ -21,7 +21,8 @@ from sphinx.cmd.build import build_main
 
 ROOT = Path(__file__).parent.parent
 HERE = ROOT / "site"
-MARKDOWN = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "minigpt/storyteller/MODEL_CARD.md"]
+CARDS = [f"minigpt/{name}/MODEL_CARD.md" for name in ("storyteller", "helper")]
+MARKDOWN = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", *CARDS]
 NOT_A_PAGE = ["__init__", "__main__"]  # modules without a page of their own
 
 TO_MODULE = re.compile(r"\]\((?:\.\./)*(minigpt(?:/\w+)*)\.py\)")

@@ -93,11 +93,11 @@ def test_output_that_cannot_hold_a_character_gets_its_code(text_run: Path) -> No
 
 def test_as_a_program_it_exits_with_the_status() -> None:
     command = [sys.executable, "-m", "minigpt"]
-    done = subprocess.run([*command, "generate", "--model", "nowhere"], capture_output=True, text=True)
+    done = subprocess.run([*command, "generate", "--model", "xyz"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         done.stderr
-        == "minigpt: error: there is no model and no folder called 'nowhere'; choose from storyteller, smollm2, gpt2, "
-        "gpt2-medium, gpt2-large, gpt2-xl\n"
+        == "minigpt: error: there is no model and no folder called 'xyz'; choose from storyteller, helper, smollm2, "
+        "gpt2, gpt2-medium, gpt2-large, gpt2-xl\n"
     )
     assert subprocess.run([*command, "--help"], capture_output=True, text=True).returncode == 0

@@ -23,9 +23,9 @@ class Finetune:
     """Teach a trained model a task, or what a file shows. The task brings a recipe; a flag changes a part of it."""
 
     task: str = ""
-    """questions, summaries, dialogue, mood or translation: learn to answer. sentiment or moderation: learn to label.
-    Or the path of a file of JSON lines: {"messages": [{"role": "user", "content": "Hi"}, …]} or {"text": "…", "label":
-    "…"} in each; a tenth of them is held out to measure on."""
+    """questions, summaries, dialogue, mood, translation, or all of these: learn to answer. sentiment or moderation:
+    learn to label. Or the path of a file of JSON lines: {"messages": [{"role": "user", "content": "Hi"}, …]} or
+    {"text": "…", "label": "…"} in each; a tenth of them is held out to measure on."""
     model: str = "storyteller"
     """What to begin with: a bundled model, the folder of a run or of a checkpoint, gpt2, …"""
     out: Path = Path("finetuned")
@@ -61,8 +61,8 @@ def finetune_defaults(arguments: list[str]) -> Finetune:
 
     if not known.task:
         raise InputError(
-            "which task? Add --task questions, summaries, dialogue, mood, translation, sentiment, moderation, or the "
-            "path of a file of JSON lines"
+            "which task? Add --task questions, summaries, dialogue, mood, translation, all (of these), sentiment, "
+            "moderation, or the path of a file of JSON lines"
         )
     recipe = FINETUNING[format_of(known.task)]
     compiled = runtime.pick_device(known.device).type == "cuda"

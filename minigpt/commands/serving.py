@@ -114,8 +114,8 @@ class Writer:
                 job.new_tokens += 1
                 yield token
 
-        for piece in stream_text(counted(), self.tokenizer):
-            job.tell(piece)
+        for place, piece in enumerate(stream_text(counted(), self.tokenizer)):
+            job.tell(piece if place else piece.removeprefix(" "))  # the template's own, see `encode_answer`
 
 
 def _messages(found: Any) -> list[Message]:

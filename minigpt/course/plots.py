@@ -16,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, PercentFormatter
 
 from minigpt.config import TrainConfig
@@ -140,6 +141,34 @@ def next_token_bars(tokens: list[str], probabilities: list[float], title: str) -
         axes.set(title=title, xlabel="probability", xticks=[], xlim=(0, 1.15 * max(shares)))
         axes.grid(visible=False)
         axes.invert_yaxis()
+    return figure
+
+
+def token_boxes(tokens: Sequence[str], marked: Sequence[bool], columns: int = 60) -> Figure:
+    """A text as a box for each token, in lines; those that are marked are coloured and underlined."""
+    lines: list[list[tuple[str, bool]]] = [[]]
+    width = 0
+    for token, mark in zip(tokens, marked, strict=True):
+        label = _visible(token)
+        if width and width + len(label) + 2 > columns:
+            lines.append([])
+            width = 0
+        lines[-1].append((label, mark))
+        width += len(label) + 2
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8, 0.15 + 0.42 * len(lines)))
+        axes = figure.subplots()
+        for row, line in enumerate(lines):
+            x = 0.0
+            for label, mark in line:
+                wide = len(label) + 1.4
+                axes.add_patch(Rectangle((x, row), wide, 0.72, facecolor=ORANGE if mark else PALE, edgecolor=GREY))
+                axes.text(x + wide / 2, row + 0.36, label, ha="center", va="center", family="monospace", fontsize=9)
+                if mark:
+                    axes.plot([x, x + wide], [row + 0.82, row + 0.82], color=INK, linewidth=2)
+                x += wide + 0.5
+        axes.set(xlim=(-0.5, columns + 8), ylim=(len(lines), -0.2))
+        axes.set_axis_off()
     return figure
 
 

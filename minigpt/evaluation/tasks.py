@@ -8,7 +8,7 @@ from minigpt.config import InputError
 from minigpt.evaluation.intervals import wilson
 from minigpt.generation.generate import generate_batch
 from minigpt.model.gpt import GPT
-from minigpt.text.chat import KnownChat, encode_prompt, end_of_turn
+from minigpt.text.chat import KnownChat, encode_answer, encode_prompt, end_of_turn, read_answer
 from minigpt.text.finetuning import ChatData
 from minigpt.text.tasks import score
 from minigpt.text.tokenizer import Tokenizer
@@ -66,7 +66,7 @@ def answers(
         )
     if max_new_tokens is None:
         right = {answer for chat in chats for answer in chat.answers}
-        max_new_tokens = 1 + max((len(tokenizer.encode(answer)) for answer in right), default=0)
+        max_new_tokens = 1 + max((len(encode_answer(tokenizer, answer)) for answer in right), default=0)
     prompts = [encode_prompt(tokenizer, chat.messages[:-1]) for chat in chats]
     room = model.config.context_length + 1  # the last token is not read any more
     texts = [list(prompt) for prompt in prompts]
@@ -89,7 +89,7 @@ def answers(
                 for i, has_ended in zip(group, stopped, strict=True)
                 if not has_ended and len(texts[i]) < min(room, len(prompts[i]) + max_new_tokens)
             ]
-    return [tokenizer.decode(text[len(prompt) :]) for text, prompt in zip(texts, prompts, strict=True)]
+    return [read_answer(tokenizer, text[len(prompt) :]) for text, prompt in zip(texts, prompts, strict=True)]
 
 
 def score_task(model: GPT, data: ChatData, split: str = "test", count: int | None = None) -> Score:

@@ -94,8 +94,9 @@ class Conversation:
         pieces: list[str] = []
         try:
             for piece in stream_text(tokens, self.tokenizer):
-                pieces.append(piece)
-                yield piece
+                told = piece if pieces else piece.removeprefix(" ")  # the template's own, see `encode_answer`
+                pieces.append(told)
+                yield told
         finally:
             if answer := "".join(pieces).strip():
                 self.messages.append(Message("assistant", answer))

@@ -2,7 +2,7 @@
 
 The template, where each ``<|…|>`` is one token::
 
-    <|endoftext|><|system|>Be kind.<|end|><|user|>Who is sad?<|end|><|assistant|>Mia.<|end|>
+    <|endoftext|><|system|>Be kind.<|end|><|user|>Who is sad?<|end|><|assistant|> Mia.<|end|>
 
 Only the assistant's words and the ``<|end|>`` behind them are learned: the model shall write answers, not questions,
 and it shall know when to stop. ``<|end|>`` has an id of its own, which no padding shares. The words of a message are
@@ -159,6 +159,22 @@ def can_chat(tokenizer: Tokenizer) -> str | None:
     return None
 
 
+def encode_answer(tokenizer: Tokenizer, words: str) -> list[int]:
+    """The ids of an answer, which begins with a space, as words inside a text do.
+
+    So « Mia» is the one token that it is in the story; without the space it is two others, and a small model that has
+    to spell what it could copy learns several times as slowly. Characters are the same with and without, and a foreign
+    template has its own blanks.
+    """
+    return tokenizer.encode(f" {words}" if isinstance(tokenizer, BPETokenizer) else words)
+
+
+def read_answer(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """The words of an answer that a model has written, without the space that `encode_answer` puts in front."""
+    words = tokenizer.decode(ids)
+    return words.removeprefix(" ") if isinstance(tokenizer, BPETokenizer) else words
+
+
 def special_id(tokenizer: Tokenizer, name: str) -> int:
     """The id of one of CHAT_TOKENS.
 
@@ -180,7 +196,11 @@ def _render(tokenizer: Tokenizer, messages: Iterable[Message]) -> EncodedChat:
     chat = EncodedChat([special_id(tokenizer, END_OF_TEXT)], [False])
     for message in messages:
         # Without allow_special: a token that somebody has typed is text.
-        turn = [*tokenizer.encode(message.content), special_id(tokenizer, END_OF_TURN)]
+        if message.role == "assistant":
+            words = encode_answer(tokenizer, message.content)
+        else:
+            words = tokenizer.encode(message.content)
+        turn = [*words, special_id(tokenizer, END_OF_TURN)]
         chat.ids.extend([special_id(tokenizer, ROLES[message.role]), *turn])
         chat.learned.extend([False, *[message.role == "assistant"] * len(turn)])
     return chat

@@ -11,7 +11,7 @@ from minigpt.text.choices import CHOICE_TASKS, is_multiple_choice
 from minigpt.text.comments import COMMENT_TASKS
 from minigpt.text.labels import LabelData, LabelledText
 from minigpt.text.sources import json_of, read_lines, use_lines
-from minigpt.text.tasks import TASKS
+from minigpt.text.tasks import ALL_TASKS, TASKS
 from minigpt.text.tokenizer import Tokenizer
 
 
@@ -26,10 +26,10 @@ def format_of(name: str) -> str:
             f"{name!r} is multiple choice: it is there to measure and has no conversations or labels to learn from. "
             "`minigpt evaluate --task` takes it"
         )
-    if name in TASKS or name in COMMENT_TASKS:
-        return "chats" if name in TASKS else "labels"
+    if name in (*TASKS, ALL_TASKS, *COMMENT_TASKS):
+        return "labels" if name in COMMENT_TASKS else "chats"
     if not Path(name).exists():
-        known = [*TASKS, *COMMENT_TASKS, *CHOICE_TASKS]
+        known = [*TASKS, ALL_TASKS, *COMMENT_TASKS, *CHOICE_TASKS]
         raise InputError(
             f"there is no task and no file called {name!r}; {nearest(name, known)}; or give the path of a file of JSON "
             "lines"

@@ -25,7 +25,7 @@ from minigpt.text.comments import COMMENT_TASKS
 from minigpt.text.data import Data
 from minigpt.text.example_files import choose_held_out, file_sha256, format_of, label_file_data
 from minigpt.text.labels import LabelData, comment_data
-from minigpt.text.tasks import TASKS, example_at
+from minigpt.text.tasks import ALL_TASKS, TASKS, example_at, teaching_at
 from minigpt.text.tokenizer import Tokenizer
 
 TOGETHER = 8
@@ -45,7 +45,7 @@ class ChatData:
     splits "train", "val" and "all"; what does not fit is refused or, with `skip_bad`, left out and listed.
 
     Args:
-        name: one of TASKS, or the path of a file of JSON lines (`minigpt.text.chat.read_chats`).
+        name: one of TASKS, ALL_TASKS, or the path of a file of JSON lines (`minigpt.text.chat.read_chats`).
         tokenizer: one with chat tokens.
         context_length: of the model.
         held_out: examples in each held-out split of a task.
@@ -74,7 +74,7 @@ class ChatData:
         self._splits: dict[str, list[KnownChat]] = {}  # of a file
         self._sorted = lru_cache(maxsize=2)(self._sort)  # two, because the next batch is made ahead
         end_of_turn(tokenizer)  # better now than in the first step
-        if name in TASKS:
+        if name in (*TASKS, ALL_TASKS):
             self.example("train", 0)  # where nothing fits, this says so
             return
         found = read_chats(Path(name), tokenizer, context_length, skip_bad=skip_bad)
@@ -102,8 +102,16 @@ class ChatData:
         return self._draw(split, index, seed)[0]
 
     def row(self, split: str, index: int, seed: int = 0) -> EncodedChat:
-        """The conversation, encoded."""
-        return self._draw(split, index, seed)[1]
+        """The conversation, encoded. What a task is learned from is made for that: `minigpt.text.tasks.teaching_at`."""
+        if self._splits or split != "train":
+            return self._draw(split, index, seed)[1]
+        for attempt in range(MOST_DRAWS):
+            messages = teaching_at(self.spec["name"], index + attempt * 2**40, seed)
+            while messages:
+                if self._fits(row := encode_chat(self.tokenizer, messages)):
+                    return row
+                messages = messages[:-2]  # one question less about the same story
+        raise self._too_short()
 
     def _draw(self, split: str, index: int, seed: int) -> tuple[KnownChat, EncodedChat]:
         """Number `index` of a split: a file's line, or a task's first example that fits, its own or one far behind.
@@ -119,7 +127,10 @@ class ChatData:
             example = example_at(self.spec["name"], split, index + attempt * 2**40, seed)
             if self._fits(row := self._encode(example)):
                 return example, row
-        raise InputError(
+        raise self._too_short()
+
+    def _too_short(self) -> InputError:
+        return InputError(
             f"no example of {self.spec['name']} fits into this model's context, in {MOST_DRAWS} draws: take a model "
             "with a longer one (the storyteller has 192 tokens)"
         )
@@ -166,13 +177,9 @@ class ChatData:
 
     def text_bytes(self, split: str) -> int:
         """Bytes of what `batches(split)` asks for: the answers."""
-        special = set(self.tokenizer.special_tokens.values())
-        total = 0
-        for index in range(self.size(split)):
-            row = self.row(split, index)
-            words = [i for i, told in zip(row.ids, row.learned, strict=True) if told and i not in special]
-            total += len(self.tokenizer.decode(words).encode())
-        return total
+        chats = (self.example(split, index) for index in range(self.size(split)))
+        said = (message.content for chat in chats for message in chat.messages if message.role == "assistant")
+        return sum(len(words.encode()) for words in said)
 
 
 class MixedData:

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from minigpt.config import InputError
 from minigpt.text.batch import Batch, dealt, pad_rows
-from minigpt.text.chat import END_OF_TURN, Message, encode_prompt, special_id
+from minigpt.text.chat import END_OF_TURN, Message, encode_answer, encode_prompt, special_id
 from minigpt.text.example_files import choose_held_out, file_sha256
 from minigpt.text.sources import json_of, read_lines
 from minigpt.text.tokenizer import Tokenizer
@@ -40,12 +41,13 @@ def encode_pair(tokenizer: Tokenizer, prompt: str | Sequence[Message], chosen: s
     if isinstance(prompt, str):
         if (end := tokenizer.end_of_text) is None:
             raise InputError("this model's tokenizer has no end-of-text token, so it cannot end an answer")
-        ids = [end, *tokenizer.encode(prompt)]
+        ids, encode = [end, *tokenizer.encode(prompt)], tokenizer.encode
     else:
         if not (chosen.strip() and rejected.strip()):
             raise InputError("an answer is empty; give it words")
         ids, end = encode_prompt(tokenizer, prompt), special_id(tokenizer, END_OF_TURN)
-    return Pair(ids, [*tokenizer.encode(chosen), end], [*tokenizer.encode(rejected), end])
+        encode = partial(encode_answer, tokenizer)
+    return Pair(ids, [*encode(chosen), end], [*encode(rejected), end])
 
 
 class PairData:

@@ -33,6 +33,16 @@ NOT_TOLD = "not_told"
 UNANSWERABLE_ODDS = 6
 """One question in so many is unanswerable."""
 
+ALL_TASKS = "all"
+"""The tasks in turn; of eight examples to learn from, four are questions and dialogues and two are translations."""
+
+IN_TURN = ("questions", "translation", "dialogue", "summaries", "questions", "translation", "dialogue", "mood")
+
+ASKED_EARLY = frozenset(
+    ("name", "animal", "other animal", "trait", "colour", "where", "weather", "when", "sight", "met", "tool", "treat")
+)
+"""Kinds of questions that the rest of a story cannot answer otherwise, once what they name is told."""
+
 Choose = Callable[[int], int]
 """Throws a die with n sides: 0 .. n − 1."""
 
@@ -44,6 +54,8 @@ class Example(KnownChat):
 
     task: str
     story: Story
+    first_answer: str = ""
+    """Of the right answers, the one whose wording stands first in the source."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +113,11 @@ def example_at(task: str, split: str, index: int, seed: int = 0) -> Example:
     Raises:
         InputError: for an unknown task or split.
     """
+    if task == ALL_TASKS:
+        index, place = divmod(index, len(TASKS))
+        task = TASKS[place]
     if task not in TASKS:
-        raise InputError(f"there is no task {task!r}; {nearest(task, list(TASKS))}")
+        raise InputError(f"there is no task {task!r}; {nearest(task, [*TASKS, ALL_TASKS])}")
     if split not in SPLITS:
         raise InputError(f"there is no split {split!r}; choose from {', '.join(SPLITS)}")
     die = random.Random(f"{task} {split} {seed} {index}").random
@@ -125,6 +140,27 @@ def score(example: KnownChat, answer: str) -> bool:
     return answer in example.answers
 
 
+def teaching_at(task: str, index: int, seed: int = 0) -> tuple[Message, ...]:
+    """Conversation number `index` to learn a task from, or all of them (ALL_TASKS).
+
+    It is made so that a small model learns much from one row, and is always of the split "train":
+
+    - a story is read once and asked about up to four times, and each answer is learned;
+    - every other story breaks off early, so that the way from a question to its fact is short at first;
+    - of the right wordings it is always the first: which of five comes, nobody can learn.
+
+    Raises:
+        InputError: for an unknown task.
+    """
+    if task == ALL_TASKS:
+        task = IN_TURN[index % len(IN_TURN)]
+    if task in ("questions", "dialogue"):
+        die = random.Random(f"teaching {task} {seed} {index}").random
+        return _talk(lambda n: int(die() * n), follow=task == "dialogue")
+    example = example_at(task, "train", index, seed)
+    return (*example.messages[:-1], Message("assistant", example.first_answer))
+
+
 # The dice.
 
 
@@ -140,10 +176,10 @@ def _draw_story(choose: Choose, split: str, plots: Sequence[str]) -> tuple[Story
             return story, world().rows(story.facts)
 
 
-def _answered(choose: Choose, answers: Sequence[Sentence], rows: dict[str, Row]) -> tuple[Message, frozenset[str]]:
+def _answered(choose: Choose, answers: Sequence[Sentence], rows: dict[str, Row]) -> tuple[Message, list[str]]:
     """One of the right answers, and all of them."""
     texts = [fill(answer, rows) for answer in answers]
-    return Message("assistant", _pick(choose, texts)), frozenset(texts)
+    return Message("assistant", _pick(choose, texts)), texts
 
 
 def _asked(choose: Choose, text: str, wordings: Sequence[Sentence], rows: dict[str, Row]) -> Message:
@@ -173,7 +209,7 @@ def _question(choose: Choose, split: str) -> Example:
     question = _pick(choose, [q for q in questions() if q.kind == kind and story.plot in q.plots])
     asked = _asked(choose, story.text, question.ask, rows)
     answer, answers = _answered(choose, question.answers, rows)
-    return Example(kind, (asked, answer), answers, "questions", story)
+    return Example(kind, (asked, answer), frozenset(answers), "questions", story, answers[0])
 
 
 def _dialogue(choose: Choose, split: str) -> Example:
@@ -181,7 +217,7 @@ def _dialogue(choose: Choose, split: str) -> Example:
     story, rows = _draw_story(choose, split, list(world().plots))
     rows = _with_stranger(choose, rows)
     messages: list[Message] = []
-    answers: frozenset[str] = frozenset()
+    answers: list[str] = []
     kind = topic = ""
     left = [q for q in questions() if story.plot in q.plots]
     for turn in range(2 + choose(3)):
@@ -197,7 +233,51 @@ def _dialogue(choose: Choose, split: str) -> Example:
         messages += [asked, answer]
         kind, topic = question.kind, question.then
         left = [q for q in left if q.kind != kind]
-    return Example(kind, tuple(messages), answers, "dialogue", story)
+    return Example(kind, tuple(messages), frozenset(answers), "dialogue", story, answers[0])
+
+
+def _talk(choose: Choose, follow: bool) -> tuple[Message, ...]:
+    """Up to four questions about one story, or about its beginning, each with the first of its answers."""
+    messages: list[Message] = []
+    while not messages:  # a beginning may answer nothing yet
+        story, rows = _draw_story(choose, "train", list(world().plots))
+        rows = _with_stranger(choose, rows)
+        names = world().plots[story.plot]
+        end = 2 + choose(len(names) - 1) if choose(2) else len(names)
+        text = " ".join(world().steps(story.plot, rows, story.wording)[:end])
+        if split_of(text) != "train":
+            continue
+        told = {"stranger"}
+        for name, variant in zip(names[:end], story.wording, strict=False):
+            told |= _facts(world().sentences[name][variant])
+        left = [q for q in questions() if story.plot in q.plots and (end == len(names) or _is_told(q, told))]
+        topic = ""
+        for turn in range(4):
+            wanted = choose(UNANSWERABLE_ODDS) == 0
+            options = [q for q in left if (q.kind == UNANSWERABLE) == wanted] or left
+            following = [
+                q for q in options if follow and turn and q.follow and q.about == topic and _is_clear(topic, rows)
+            ]
+            if not options:
+                break
+            question = _pick(choose, following or options)
+            asked = fill(_pick(choose, question.follow if following else question.ask), rows)
+            messages.append(Message("user", asked if turn else f"{text}\n{asked}"))
+            messages.append(Message("assistant", fill(question.answers[0], rows)))
+            left = [q for q in left if q is not question]
+            topic = question.then
+    return tuple(messages)
+
+
+def _facts(sentence: Sentence) -> set[str]:
+    return {piece.fact for piece in sentence if isinstance(piece, Slot)}
+
+
+def _is_told(question: Question, told: set[str]) -> bool:
+    """Whether a story that has told these facts so far can be asked this, and nothing later changes the answer."""
+    if question.kind == UNANSWERABLE:
+        return set().union(*map(_facts, question.ask)) <= told
+    return question.kind in ASKED_EARLY and set().union(*map(_facts, [*question.ask, question.answers[0]])) <= told
 
 
 def _is_clear(topic: str, rows: dict[str, Row]) -> bool:
@@ -210,7 +290,7 @@ def _summary(choose: Choose, split: str) -> Example:
     story, rows = _draw_story(choose, split, list(world().plots))
     asked = _asked(choose, story.text, _sentences(source["ask"]), rows)
     answer, answers = _answered(choose, _sentences(source["answers"][story.plot]), rows)
-    return Example(story.plot, (asked, answer), answers, "summaries", story)
+    return Example(story.plot, (asked, answer), frozenset(answers), "summaries", story, answers[0])
 
 
 def _mood(choose: Choose, split: str) -> Example:
@@ -228,7 +308,7 @@ def _mood(choose: Choose, split: str) -> Example:
     asked = _asked(choose, _pick(choose, texts), _sentences(source["ask"]), rows)
     wordings = _source()["not_told"] if mood == NOT_TOLD else source["answers"][mood]
     answer, answers = _answered(choose, _sentences(wordings), rows)
-    return Example(mood, (asked, answer), answers, "mood", story)
+    return Example(mood, (asked, answer), frozenset(answers), "mood", story, answers[0])
 
 
 def _translation(choose: Choose, split: str) -> Example:
@@ -244,4 +324,4 @@ def _translation(choose: Choose, split: str) -> Example:
     asked = _asked(choose, steps[step], _sentences(_source()["translation"]["ask"]), rows)
     right = translations(story)[step]
     answer = Message("assistant", _pick(choose, right))
-    return Example(names[step], (asked, answer), frozenset(right), "translation", story)
+    return Example(names[step], (asked, answer), frozenset(right), "translation", story, right[0])

@@ -18,7 +18,7 @@ from minigpt.generation.generate import generate_batch
 from minigpt.model.gpt import GPT
 from minigpt.runtime import rank, world_size
 from minigpt.text.batch import pad_rows
-from minigpt.text.chat import END_OF_TURN, Message, encode_prompt, special_id
+from minigpt.text.chat import END_OF_TURN, Message, encode_answer, encode_prompt, read_answer, special_id
 from minigpt.text.finetuning import ChatData
 from minigpt.text.stories import verify
 from minigpt.text.tokenizer import Tokenizer
@@ -98,7 +98,7 @@ def task_prompts(data: ChatData, max_new_tokens: int = 0, seed: int = 0) -> Prom
     """
     tokenizer, stop = data.tokenizer, special_id(data.tokenizer, END_OF_TURN)
     known = (data.example("train", index, seed) for index in range(100))
-    longest = max(len(tokenizer.encode(answer)) for chat in known for answer in chat.answers)
+    longest = max(len(encode_answer(tokenizer, answer)) for chat in known for answer in chat.answers)
     room = max_new_tokens or min(longest + 2, data.context_length)  # the stop token, and one to see that it is too long
 
     def at(index: int) -> Prompt:
@@ -203,10 +203,14 @@ def sample(model: GPT, prompts: Prompts, asked: Sequence[Prompt], number: int, s
         seed=list(seeds),
     )  # fmt: skip
     answers = []
-    for one in (one for group in found for one in group):
-        ended = len(one.log_probabilities) > len(one.tokens)
-        tokens = [*one.tokens, prompts.stop_token] if ended else one.tokens
-        answers.append(Answer(tokens, one.log_probabilities, prompts.tokenizer.decode(one.tokens)))
+    for prompt, group in zip(asked, found, strict=True):
+        for one in group:
+            ended = len(one.log_probabilities) > len(one.tokens)
+            tokens = [*one.tokens, prompts.stop_token] if ended else one.tokens
+            words = (
+                read_answer(prompts.tokenizer, one.tokens) if prompt.messages else prompts.tokenizer.decode(one.tokens)
+            )
+            answers.append(Answer(tokens, one.log_probabilities, words))
     return answers
 
 

@@ -30,7 +30,7 @@ FORMAT = 1
 
 STEP_FOLDER = re.compile(r"step-\d{8,}")
 
-BUNDLED = {"storyteller": Path(__file__).parents[1] / "storyteller"}
+BUNDLED = {name: Path(__file__).parents[1] / name for name in ("storyteller", "helper")}
 """Models that come with the package."""
 
 
@@ -342,7 +342,7 @@ def build_model(checkpoint: Checkpoint, *, merge: bool = True) -> GPT:
 
 
 def load_model(name: str = "storyteller") -> tuple[GPT, Tokenizer]:
-    """A trained model and its tokenizer: bundled ("storyteller"), or from the folder of a run or a checkpoint.
+    """A trained model and its tokenizer: bundled ("storyteller", "helper"), or from a run's or a checkpoint's folder.
 
     `minigpt.weights.models.load_model` takes these and everybody else's models.
 

@@ -890,4 +890,4 @@ assert honest.value < repaired.value and without.sum() < 20
 # - Neyman and Pearson 1933, On the Problem of the Most Efficient Tests of Statistical Hypotheses (https://doi.org/10.1098/rsta.1933.0009)
 # - Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference (https://doi.org/10.1080/01621459.1927.10502953)
 #
-# **Next** · Lesson 16 · Instructions (planned): the same model, made to answer.
+# **Next** · [Lesson 16 · Instructions](16_instructions.ipynb): the same model, made to answer.

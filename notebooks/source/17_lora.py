@@ -138,7 +138,7 @@ assert count_right(storyteller, who_test) == 0
 # %% [markdown]
 # Not one. A question mark is nothing that it ever had to answer. So we train it a little further, on questions with their answers:
 # that is **fine-tuning**, the second half of a GPT's making (Radford et al. 2018). The loss is the one that you know, taken only at the answer.
-# (Lesson 16 (planned) does this with whole conversations.)
+# ([Lesson 16](16_instructions.ipynb) does this with whole conversations.)
 
 
 # %%

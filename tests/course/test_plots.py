@@ -213,6 +213,7 @@ def every_plot(*noise: float) -> dict[str, Figure]:
         "training_curves": plots.training_curves(runs, floor=off(0.0625)),
         "learning_rate_schedule": plots.learning_rate_schedule(SCHEDULE),
         "next_token_bars": plots.next_token_bars([" a", " b"], [off(0.8125), off(0.0625)], "next"),
+        "token_boxes": plots.token_boxes(["the", " fox"], [False, True]),
         "heatmap": plots.heatmap(["the", "fox"], ["the", "fox"], [[0, off(2)], [off(1 / 8), off(1 / 3)]]),
         "curves": plots.curves(squares, "x", "y", log="y"),
         "curves of length 1": plots.curves(unit, "x", "y"),
@@ -249,7 +250,9 @@ def test_another_processor_s_rounding_draws_the_same_svg(seed: int) -> None:
 
 def test_what_the_eye_sees_changes_the_svg() -> None:
     changed = {name: svg(figure) for name, figure in every_plot(0.03, -0.03).items()}
-    assert [name for name in DRAWN if DRAWN[name] == changed[name]] == ["learning_rate_schedule"], "of settings alone"
+    assert [name for name in DRAWN if DRAWN[name] == changed[name]] == ["learning_rate_schedule", "token_boxes"], (
+        "of settings or of tokens alone"
+    )
 
 
 def test_every_plot_has_a_white_page_whatever_the_theme() -> None:
@@ -262,3 +265,15 @@ def test_every_plot_has_a_white_page_whatever_the_theme() -> None:
 def test_every_function_of_the_module_is_drawn_here() -> None:
     public = [name for name, value in vars(plots).items() if getattr(value, "__module__", "") == plots.__name__]
     assert [name for name in public if not name.startswith("_")] == [name for name in DRAWN if " " not in name]
+
+
+def test_boxes_show_each_token_once_and_underline_the_marked() -> None:
+    tokens, marked = ["<|user|>", "Hi", "\n", " Mia", "<|end|>"] * 4, [False, False, False, True, True] * 4
+    axes = plots.token_boxes(tokens, marked, columns=40).axes[0]
+    assert numbers(axes) == ["<|user|>", "Hi", "↵", "␣Mia", "<|end|>"] * 4
+    boxes = [box for box in axes.patches if isinstance(box, Rectangle)]
+    coloured = [to_hex(box.get_facecolor()) == plots.ORANGE for box in boxes]
+    assert coloured == marked and len(axes.lines) == sum(marked)
+    for one, other in zip(boxes, boxes[1:], strict=False):
+        assert other.get_y() > one.get_y() or other.get_x() >= one.get_x() + one.get_width(), "none overlaps"
+    assert len({box.get_y() for box in boxes}) > 1 and max(box.get_x() + box.get_width() for box in boxes) < 48

@@ -18,14 +18,16 @@ from minigpt.text.chat import (
     Message,
     add_chat_tokens,
     check_messages,
+    encode_answer,
     encode_chat,
     encode_prompt,
     pack_chats,
+    read_answer,
     read_chats,
     special_id,
 )
 from minigpt.text.data import storyteller_tokenizer
-from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, load_tokenizer
+from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
 
 BYTES = add_chat_tokens(BPETokenizer([]))  # an id for each byte: 256 <|endoftext|>, 257, 258, 259 roles, 260 <|end|>
 TOKENIZERS = [BYTES, add_chat_tokens(storyteller_tokenizer())]
@@ -60,32 +62,37 @@ def test_ids_and_mask_against_a_conversation_written_by_hand():
         (256, 0),
         (257, 0), (ord("S"), 0), (260, 0),
         (258, 0), (ord("H"), 0), (ord("i"), 0), (260, 0),
-        (259, 0), (ord("Y"), 1), (ord("o"), 1), (ord("!"), 1), (260, 1),
+        (259, 0), (ord(" "), 1), (ord("Y"), 1), (ord("o"), 1), (ord("!"), 1), (260, 1),
         (258, 0), (ord("?"), 0), (260, 0),
-        (259, 0), (ord(" "), 1), (ord("o"), 1), (ord("k"), 1), (260, 1),
+        (259, 0), (ord(" "), 1), (ord(" "), 1), (ord("o"), 1), (ord("k"), 1), (260, 1),
     ]  # fmt: skip
     chat = encode_chat(BYTES, messages)
     assert list(zip(chat.ids, chat.learned, strict=True)) == by_hand
-    assert encode_prompt(BYTES, messages[:-1]) == chat.ids[:-4]
+    assert encode_prompt(BYTES, messages[:-1]) == chat.ids[:-5]
+    assert read_answer(BYTES, chat.ids[-5:-1]) == " ok"
+    letters = add_chat_tokens(CharTokenizer("HiYo!"))
+    assert letters.decode(encode_chat(letters, [ASK, ANSWER]).ids) == (
+        "<|endoftext|><|user|>Hi<|end|><|assistant|>Yo!<|end|>"
+    ), "a character is the same with a space in front and without"
 
 
 def test_a_batch_learns_answers_and_ends_and_never_padding():
     chats = [encode_chat(BYTES, [ASK, ANSWER]), encode_chat(BYTES, [ASK, Message("assistant", "Y")])]
     inputs, targets = pack_chats(BYTES, chats)
-    x, y, o = IGNORE, ord("Y"), ord("o")
+    x, s, y, o = IGNORE, ord(" "), ord("Y"), ord("o")
     assert targets.tolist() == [
-        [x, x, x, x, x, y, o, ord("!"), 260],
-        [x, x, x, x, x, y, 260, x, x],
+        [x, x, x, x, x, s, y, o, ord("!"), 260],
+        [x, x, x, x, x, s, y, 260, x, x],
     ]
     assert inputs.tolist() == [
-        [256, 258, ord("H"), ord("i"), 260, 259, y, o, ord("!")],
-        [256, 258, ord("H"), ord("i"), 260, 259, y, 256, 256],  # two of padding: an end is a target only
+        [256, 258, ord("H"), ord("i"), 260, 259, s, y, o, ord("!")],
+        [256, 258, ord("H"), ord("i"), 260, 259, s, y, 256, 256],  # two of padding: an end is a target only
     ]
 
 
 def test_the_end_gets_a_gradient_and_padding_gets_none():
     torch.manual_seed(0)
-    model = GPT(GPTConfig(vocab_size=BYTES.vocab_size, context_length=16, n_layers=1, n_heads=2, d_model=8))
+    model = GPT(GPTConfig(vocab_size=BYTES.vocab_size, context_length=17, n_layers=1, n_heads=2, d_model=8))
     chats = [encode_chat(BYTES, [ASK, Message("assistant", answer)]) for answer in ("a long one", "Y")]
     inputs, targets = pack_chats(BYTES, chats)
     logits = model(inputs)
@@ -93,13 +100,13 @@ def test_the_end_gets_a_gradient_and_padding_gets_none():
     next_token_loss(logits, targets).backward()
     assert logits.grad is not None
     learned = logits.grad.abs().sum(-1) > 0  # (B, T)
-    assert learned.sum(1).tolist() == [len("a long one") + 1, 2]
-    assert not learned[1, 7:].any() and learned[1, 6]
-    assert logits.grad[1, 6, special_id(BYTES, END_OF_TURN)] < 0, "its odds are raised"
+    assert learned.sum(1).tolist() == [len(" a long one") + 1, 3]
+    assert not learned[1, 8:].any() and learned[1, 7]
+    assert logits.grad[1, 7, special_id(BYTES, END_OF_TURN)] < 0, "its odds are raised"
     assert (logits.grad[:, :, special_id(BYTES, END_OF_TEXT)] >= 0).all(), "nothing raises those of padding"
     together = next_token_loss(model(inputs), targets).item()
     alone = [next_token_loss(model(i), t, 1).item() for i, t in (pack_chats(BYTES, [chat]) for chat in chats)]
-    assert together == pytest.approx(sum(alone) / (11 + 2), rel=1e-5), "padding changes no loss"
+    assert together == pytest.approx(sum(alone) / (12 + 3), rel=1e-5), "padding changes no loss"
 
 
 PIECES = ["<|", "|>", "end", "user", "assistant", "\n", " ", "a", "é", "的", "👩", *CHAT_TOKENS]
@@ -111,6 +118,10 @@ def conversations(draw: st.DrawFn) -> list[Message]:
     system = [Message("system", draw(WORDS))] if draw(st.booleans()) else []
     turns = draw(st.integers(1, 3))
     return system + [Message(role, draw(WORDS)) for _ in range(turns) for role in ("user", "assistant")]
+
+
+def decode(tokenizer: Tokenizer, ids: list[int]) -> str:
+    return tokenizer.decode(ids)
 
 
 @given(conversations(), st.sampled_from(TOKENIZERS))
@@ -132,7 +143,7 @@ def test_the_messages_can_be_read_back_and_typed_tokens_are_text(messages, token
             continue
         learned.append(role == "assistant")
         if name == END_OF_TURN:
-            read.append(Message(role, tokenizer.decode(content)))
+            read.append(Message(role, (read_answer if role == "assistant" else decode)(tokenizer, content)))
         else:
             content.append(i)
     assert read == messages and chat.learned == learned
@@ -145,7 +156,7 @@ def test_every_prompt_is_the_beginning_of_the_conversation(messages, tokenizer):
         if message.role == "assistant":
             prompt = encode_prompt(tokenizer, messages[:n])
             assert ids[: len(prompt)] == prompt and prompt[-1] == special_id(tokenizer, "<|assistant|>")
-            rest = [*tokenizer.encode(message.content), special_id(tokenizer, END_OF_TURN)]
+            rest = [*encode_answer(tokenizer, message.content), special_id(tokenizer, END_OF_TURN)]
             assert ids[len(prompt) :][: len(rest)] == rest, "what the model is to write comes right after the prompt"
 
 
@@ -221,7 +232,7 @@ BAD_LINES = [
     ('{"messages": [{"role": "user", "content": null}]}', 'the "content" of message 1 is no string'),
     ('{"messages": [{"role": 1, "content": "a"}]}', 'the "role" of message 1 is no string'),
     (line(("user", "\ud800"), ("assistant", "a")), "half a surrogate pair"),
-    (line(("user", "Hi"), ("assistant", "Yo" * 50)), "needs 106 tokens of context and the model has 9"),
+    (line(("user", "Hi"), ("assistant", "Yo" * 50)), "needs 107 tokens of context and the model has 10"),
 ]
 
 
@@ -229,17 +240,17 @@ BAD_LINES = [
 def test_a_bad_line_is_refused_with_its_number_or_left_out_and_counted(tmp_path, bad, problem):
     path = write(tmp_path, GOOD, "", bad, GOOD)
     with pytest.raises(InputError, match=f"chats.jsonl', line 3: .*{re.escape(problem)}"):
-        read_chats(path, BYTES, 9)
-    found = read_chats(path, BYTES, 9, skip_bad=True)
+        read_chats(path, BYTES, 10)
+    found = read_chats(path, BYTES, 10, skip_bad=True)
     assert len(found.chats) == 2 and len(found.left_out) == 1
     assert "line 3: " in found.left_out[0] and problem in found.left_out[0]
 
 
 def test_what_just_fits_is_taken_whole_and_one_token_more_is_not_cut(tmp_path):
-    path = write(tmp_path, GOOD)  # 10 ids: the first nine are inputs
-    assert read_chats(path, BYTES, 9).chats[0].ids[-1] == special_id(BYTES, END_OF_TURN)
-    with pytest.raises(InputError, match="needs 9 tokens of context and the model has 8: shorten it"):
-        read_chats(path, BYTES, 8)
+    path = write(tmp_path, GOOD)  # 11 ids: the first ten are inputs
+    assert read_chats(path, BYTES, 10).chats[0].ids[-1] == special_id(BYTES, END_OF_TURN)
+    with pytest.raises(InputError, match="needs 10 tokens of context and the model has 9: shorten it"):
+        read_chats(path, BYTES, 9)
 
 
 def test_a_file_without_a_conversation_is_refused(tmp_path):

@@ -12,7 +12,7 @@ from minigpt.model.gpt import GPT, next_token_loss
 from minigpt.text.chat import add_chat_tokens, encode_chat, pack_chats
 from minigpt.text.data import StoryData, storyteller_tokenizer
 from minigpt.text.finetuning import TOGETHER, ChatData, MixedData
-from minigpt.text.tasks import TASKS, example_at
+from minigpt.text.tasks import ALL_TASKS, TASKS, example_at, teaching_at
 from minigpt.text.tokenizer import BPETokenizer
 
 STORIES = add_chat_tokens(storyteller_tokenizer())
@@ -38,10 +38,10 @@ def rows_of(inputs: torch.Tensor, targets: torch.Tensor) -> Counter[str]:
     return counted
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [*TASKS, ALL_TASKS])
 def test_eight_steps_hold_the_examples_in_order_each_once(task):
     data = ChatData(task, STORIES, 256)
-    encoded = [encode_chat(STORIES, example_at(task, "train", i, seed=3).messages) for i in range(8 * TOGETHER)]
+    encoded = [encode_chat(STORIES, teaching_at(task, i, seed=3)) for i in range(8 * TOGETHER)]
     steps = [data.batch_at(step, 4, seed=3) for step in range(2 * TOGETHER)]
     assert sum((rows_of(*step) for step in steps), Counter()) == rows_of(*pack_chats(STORIES, encoded))
     half = sum((rows_of(*step) for step in steps[:TOGETHER]), Counter())
@@ -72,7 +72,7 @@ def test_the_loss_is_what_the_conversations_have_one_by_one():
     data = ChatData("translation", STORIES, 192)
     total, count = 0.0, 0
     for i in range(4 * TOGETHER):
-        inputs, targets = pack_chats(STORIES, [encode_chat(STORIES, example_at("translation", "train", i).messages)])
+        inputs, targets = pack_chats(STORIES, [encode_chat(STORIES, teaching_at("translation", i))])
         total += next_token_loss(model(inputs), targets, 1).item()
         count += int((targets != IGNORE).sum())
     together = [data.batch_at(step, 4) for step in range(TOGETHER)]

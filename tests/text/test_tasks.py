@@ -13,7 +13,17 @@ from minigpt.config import InputError
 from minigpt.text.chat import check_messages
 from minigpt.text.chinese import translations
 from minigpt.text.stories import SPLITS, fill, split_of, story_at, verify, world
-from minigpt.text.tasks import TASKS, UNANSWERABLE, Example, example_at, kinds, questions, score
+from minigpt.text.tasks import (
+    ALL_TASKS,
+    TASKS,
+    UNANSWERABLE,
+    Example,
+    example_at,
+    kinds,
+    questions,
+    score,
+    teaching_at,
+)
 from tests.text.everywhere import printed
 
 # SHA-256 of the first fifty of each task.
@@ -337,3 +347,60 @@ def test_unknown_names_are_told():
         example_at("question", "test", 0)
     with pytest.raises(InputError, match="there is no split 'dev'; choose from train, val, test"):
         example_at("mood", "dev", 0)
+
+
+# What a model learns the tasks from.
+
+
+@pytest.mark.parametrize("task", [*TASKS, ALL_TASKS])
+def test_what_a_task_is_learned_from_is_a_chat_of_the_training_split(task):
+    for index in range(200):
+        messages = teaching_at(task, index, seed=2)
+        check_messages(messages)
+        assert len(messages) in (2, 4, 6, 8) and messages == teaching_at(task, index, seed=2)
+        text = messages[0].content.rsplit("\n", 1)[0]
+        if task != "translation" and (task != ALL_TASKS or text.startswith("Once")):
+            assert split_of(text) == "train" or task in ("mood", ALL_TASKS)
+    assert teaching_at(task, 0, seed=2) != teaching_at(task, 0, seed=3)
+
+
+def test_all_tasks_come_in_turn_and_none_twice():
+    some = [teaching_at(ALL_TASKS, index) for index in range(80)]
+    assert len({str(messages) for messages in some}) == 80
+    chinese = [not messages[1].content.isascii() for messages in some]
+    assert chinese == [index % 4 == 1 for index in range(80)]
+    assert {example_at(ALL_TASKS, "test", index).task for index in range(5)} == set(TASKS)
+
+
+def test_each_answer_is_right_by_the_facts_that_a_whole_story_tells():
+    """Questions as they are in `questions`, filled in with the facts that `verify` reads from the text alone."""
+    whole = cut = 0
+    for index in range(300):
+        first, *rest = teaching_at("dialogue", index)
+        text, asked = first.content.split("\n")
+        verdict = verify(text)
+        if verdict.problem is not None:
+            cut += 1
+            continue
+        whole += 1
+        rows = world().rows(verdict.facts)
+        told = [q for q in questions() if verdict.plot in q.plots]
+        right: dict[str, set[str]] = {}
+        for question in told:
+            if not any(piece.fact == "stranger" for ask in question.ask for piece in ask if not isinstance(piece, str)):
+                for ask in (*question.ask, *question.follow):
+                    right.setdefault(fill(ask, rows), set()).add(fill(question.answers[0], rows))
+        for put, answer in zip([asked, *(m.content for m in rest[1::2])], rest[::2], strict=True):
+            assert answer.content in right.get(put, {"The story does not say."}), (text, put, answer)
+    assert whole > 100 and cut > 100
+
+
+def test_the_beginning_of_a_story_is_asked_only_what_it_tells():
+    """The answer's names, colours, animals and places stand in what was read so far."""
+    words = {row[""] for table in ("colours", "weathers", "traits", "heroes") for row in world().tables[table]}
+    for index in range(300):
+        messages = teaching_at("questions", index)
+        text = messages[0].content.split("\n")[0]
+        for answer in messages[1::2]:
+            for word in re.findall(r"[A-Za-z]+", answer.content):
+                assert word not in words or re.search(rf"\b{word}\b", text), (text, answer)

@@ -310,7 +310,9 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
 
 
 def test_what_is_no_model_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no model and no folder called 'storytelr'; bundled models: storyteller"):
+    with pytest.raises(
+        InputError, match="no model and no folder called 'storytelr'; bundled models: storyteller, helper"
+    ):
         find("storytelr")
     with pytest.raises(InputError, match="holds neither a checkpoint nor a run; give the folder that --out named"):
         find(str(tmp_path))
