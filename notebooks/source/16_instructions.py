@@ -747,7 +747,7 @@ print("    model:", answers(trained, trained_tokenizer, dialogues[:1])[0])
 # - Ouyang et al. 2022, Training language models to follow instructions with human feedback (https://arxiv.org/abs/2203.02155)
 # - Wei et al. 2021, Finetuned Language Models Are Zero-Shot Learners (https://arxiv.org/abs/2109.01652)
 # - Shi et al. 2024, Instruction Tuning With Loss Over Instructions (https://arxiv.org/abs/2405.14394)
-# - McCloskey and Cohen 1989, Catastrophic Interference in Connectionist Networks (https://doi.org/10.1016/S0079-7421(08)60536-8)
+# - McCloskey and Cohen 1989, Catastrophic Interference in Connectionist Networks (https://doi.org/10.1016/S0079-7421%2808%2960536-8)
 # - Hewitt 2021, Initializing New Word Embeddings for Pretrained Language Models (https://nlp.stanford.edu/~johnhew/vocab-expansion.html)
 # - Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference (https://doi.org/10.1080/01621459.1927.10502953)
 #
