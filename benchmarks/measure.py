@@ -36,7 +36,7 @@ from minigpt.text.data import download_shakespeare
 from minigpt.text.sources import read_text
 
 RESULTS = Path(__file__).parent / "results"
-PEERS = ("transformers", "peft", "tokenizers", "rustbpe", "tiktoken", "llms-from-scratch")
+PEERS = ("transformers", "peft", "trl", "tokenizers", "rustbpe", "tiktoken", "llms-from-scratch")
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """Instruction sets that decide how fast matrices are multiplied."""
 

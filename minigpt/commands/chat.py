@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from minigpt.commands.finding import load
@@ -21,6 +22,7 @@ Ctrl-C stops an answer; what was said of it counts."""
 
 def chat(
     model: str = "smollm2",
+    adapter: Path | None = None,
     system: str = "",
     max_new_tokens: int = 400,
     temperature: float = 0.2,
@@ -34,6 +36,7 @@ def chat(
 
     Args:
         model: smollm2, a run that was fine-tuned on conversations, or any other model that can chat.
+        adapter: a file that `minigpt finetune --lora` made, for the model that it was trained beside.
         system: what the model is told before all else; by default what its own template says.
         max_new_tokens: where an answer is cut.
         temperature: 0 always takes the likeliest token, 1 samples as the model was trained.
@@ -47,7 +50,7 @@ def chat(
     from minigpt.generation.conversation import Conversation
     from minigpt.model.int8 import to_int8
 
-    loaded, used = load(model)
+    loaded, used = load(model, adapter)
     if weights == "int8":
         loaded = to_int8(loaded)
     conversation = Conversation(

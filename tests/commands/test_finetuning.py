@@ -139,7 +139,9 @@ def test_a_task_and_stories_and_adapters(call: Call, story_run: Path, files: Pat
     assert status == 0 and "step 2 of 3" in out
 
 
-def test_an_adapter_alone_serves_beside_its_base_and_no_other(call: Call, text_run: Path, files: Path) -> None:
+def test_an_adapter_alone_serves_beside_its_base_and_no_other(
+    call: Call, text_run: Path, chat_run: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flags = ("--model", "text_run", "--task", "chats.jsonl", "--out", "adapted", *FAST, "--max-steps", 3)
     status, out, err = call("finetune", *flags, "--lora", 2, "--learning-rate", 0.1)
     assert status == 0 and "the adapter alone, 0.0 MB: --adapter adapted/adapter.safetensors" in out, err
@@ -149,6 +151,12 @@ def test_an_adapter_alone_serves_beside_its_base_and_no_other(call: Call, text_r
     text = ("generate", "the cat", "--seed", 1, "--max-new-tokens", 9)
     plain, one, other = (call(*text, *model)[1] for model in (("--model", "text_run"), ("--model", "adapted"), beside))
     assert one == other != plain
+    said = []
+    for model in (("--model", "adapted"), beside):
+        lines = iter(("cat", "/quit"))
+        monkeypatch.setattr("builtins.input", lambda _, lines=lines: next(lines))
+        said.append(call("chat", *model, "--seed", 2, "--max-new-tokens", 5))
+    assert said[0] == said[1] and said[0][0] == 0 and said[0][1].strip()
     status, out, _ = call("export", "--out", "exported", *beside)
     assert status == 0 and json.loads((files / "exported" / "config.json").read_text())["vocab_size"] == 20
     for command in ("evaluate", "generate a", "export --out never"):

@@ -1,0 +1,31 @@
+"""benchmarks/preferences.py: what both learn from is what it says, and every group of the second reward differs."""
+
+import torch
+
+from benchmarks.preferences import ANSWERS, FIRST, GROUP, PAIRS, ROUNDS, floor, our_rewards, pairs, uneven
+from minigpt.text.stories import story_at, verify
+from minigpt.training.answers import Prompt
+
+
+def test_the_pairs_are_true_stories_and_ones_with_a_foreign_end() -> None:
+    decode = pairs().tokenizer.decode
+    assert len(pairs().train) >= PAIRS * (ROUNDS + FIRST + 1)
+    wrong = 0
+    for pair in pairs().train:
+        true, mixed = decode(pair.chosen[:-1]), decode(pair.rejected[:-1])
+        assert verify(true).consistent and mixed.partition(". ")[0] == true.partition(". ")[0]
+        wrong += not verify(mixed).consistent
+    assert wrong > 0.8 * len(pairs().train)
+
+
+def test_the_uneven_reward_tells_stories_of_unlike_length_apart() -> None:
+    stories = [story_at("train", index).text for index in range(GROUP)]
+    assert len({uneven(Prompt([]), text) for text in stories}) == len({len(text) for text in stories}) > 1
+    assert uneven(Prompt([]), stories[0]) > 1 > uneven(Prompt([]), stories[0][:50])
+
+
+def test_a_step_reads_each_token_five_times() -> None:
+    parts = floor()
+    assert parts["sampling"] == parts["reference"] == parts["update"] / 3 > 1
+    torch.set_num_threads(1)
+    assert abs(our_rewards(True)()) < 1e-6 and ANSWERS % GROUP == 0
