@@ -1,0 +1,144 @@
+"""SmolLM2-135M-Instruct from its GGUF file: minigpt beside transformers reading the same file, which is `make lab`'s.
+
+From the start of a process to the first token; greedy decoding of 64 tokens after a prompt of 64, in float32 and with
+weights in 8 bits, where the tokens in float32 are compared first; reading a prompt of 512; and the memory that a
+process holds after it has decoded. One thread for each. `python -m benchmarks.real_model` runs it, in some minutes.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.measure import Options, Result, Row, check, compare, interleave
+from benchmarks.startup import python
+from minigpt.generation.decoding import last_logits
+from minigpt.generation.generate import generate
+from minigpt.model.gpt import GPT
+from minigpt.model.int8 import to_int8
+from minigpt.weights.smollm2 import checked_path, load_smollm2
+
+TEXT = "The sea was calm that morning, and the fishermen had gone out before the sun rose over the hills. " * 40
+NEW, PROMPT, LONG = 64, 64, 512
+
+THREADS = "import torch; torch.set_num_threads(1)\n"
+MEMORY = """
+print(int(open("/proc/self/statm").read().split()[1]) * 4096)
+"""
+OURS = (
+    THREADS
+    + """
+from minigpt.generation.generate import generate
+from minigpt.weights.smollm2 import load_smollm2
+model, tokenizer = load_smollm2()
+{change}
+print(generate(model, tokenizer.encode("Once upon a time"), {n}, temperature=0)[0])
+"""
+)
+THEIRS = (
+    THREADS
+    + """
+import sys
+from pathlib import Path
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+path = Path(sys.argv[1])
+tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+model = AutoModelForCausalLM.from_pretrained(
+    path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+)
+prompt = tokenizer("Once upon a time", return_tensors="pt")
+new = model.generate(**prompt, max_new_tokens={n}, do_sample=False)[0, prompt["input_ids"].size(1):].tolist()
+print(new)
+"""
+)
+INT8 = "from minigpt.model.int8 import to_int8\nmodel = to_int8(model)"
+
+
+def theirs(path: Any) -> Any:
+    """The same file in transformers, in float32."""
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    quantization = GgufConfig(dequantize=True)
+    return AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, quantization_config=quantization, dtype=torch.float32
+    ).eval()
+
+
+def ours_write(model: GPT, prompt: list[int]) -> list[int]:
+    return generate(model, prompt, NEW, temperature=0)[0]
+
+
+def theirs_write(model: Any, prompt: list[int]) -> list[int]:
+    ids = torch.tensor([prompt])
+    found = model.generate(
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, min_new_tokens=NEW, max_new_tokens=NEW
+    )
+    return found[0, len(prompt) :].tolist()
+
+
+@torch.inference_mode()
+def theirs_read(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    logits: torch.Tensor = model(ids, use_cache=False, logits_to_keep=1).logits[:, -1]
+    return logits
+
+
+@torch.inference_mode()
+def ours_read(model: GPT, ids: torch.Tensor) -> torch.Tensor:
+    return last_logits(model, ids)
+
+
+def start_to_first_token(path: str) -> list[Row]:
+    """Time to the first token, and memory after some tokens, each in a process of its own."""
+    works = {
+        "ours": partial(python, OURS.format(change="", n=1)),
+        "theirs": partial(python, THEIRS.format(n=1), path),
+    }
+    check(works["ours"]() == works["theirs"](), "the first token is another")
+    times = interleave(works, rounds=3, warm_up=0)
+    rows = [compare("start to first token, SmolLM2", times["ours"], times["theirs"], "transformers", target=5)]
+    peer = int(python(THEIRS.format(n=NEW) + MEMORY, path).splitlines()[-1]) / 1e6
+    for change, name, target in (("", "float32", None), (INT8, "8 bits", 1 / 0.45)):
+        mine = int(python(OURS.format(change=change, n=NEW) + MEMORY).splitlines()[-1]) / 1e6
+        ratio = peer / mine
+        rows.append(Row(f"memory of a process, SmolLM2, {name}", mine, "MB", peer, "transformers", ratio, target))
+    return rows
+
+
+def run(options: Options) -> Result:
+    torch.set_num_threads(1)
+    path = checked_path()
+    rows = start_to_first_token(str(path))
+    model, tokenizer = load_smollm2()
+    other, notes = theirs(path), "one thread; transformers in float32"
+    prompt = tokenizer.encode(TEXT)
+    check(ours_write(model, prompt[:PROMPT]) == theirs_write(other, prompt[:PROMPT]), "other tokens come out")
+    ids = torch.tensor([prompt[:LONG]])
+    check(torch.allclose(ours_read(model, ids), theirs_read(other, ids), atol=1e-2), "the logits differ")
+    works: dict[str, Callable[[], object]] = {
+        "ours": partial(ours_read, model, ids),
+        "theirs": partial(theirs_read, other, ids),
+    }
+    times = interleave(works)
+    tokens: Any = {"unit": "tokens/s", "notes": notes}
+    rows.append(
+        compare(f"reading {LONG} tokens, SmolLM2", times["ours"], times["theirs"], "transformers", amount=LONG,
+                target=1.1, **tokens)
+    )  # fmt: skip
+    small = to_int8(load_smollm2()[0])
+    works = {
+        "ours": partial(ours_write, model, prompt[:PROMPT]),
+        "theirs": partial(theirs_write, other, prompt[:PROMPT]),
+        "int8": partial(ours_write, small, prompt[:PROMPT]),
+    }
+    times = interleave(works)
+    for ours, what, target in (("ours", "float32", 1.8), ("int8", "8 bits", 2.5)):
+        work = f"decoding {NEW} tokens after {PROMPT}, SmolLM2, {what}"
+        rows.append(compare(work, times[ours], times["theirs"], "transformers", amount=NEW, target=target, **tokens))
+    return Result(rows)
+
+
+if __name__ == "__main__":
+    from benchmarks.__main__ import run as run_and_write
+
+    run_and_write("real_model", Options())
