@@ -49,7 +49,8 @@ def storyteller() -> tuple[GPT, ChatData]:
     model, tokenizer = load_model()
     tokenizer = add_chat_tokens(tokenizer)
     model = with_more_tokens(model, tokenizer.vocab_size)
-    return model, ChatData("questions", tokenizer, model.config.context_length)
+    # One less: transformers reads the last token of a row, too, whose place would be one too many.
+    return model, ChatData("questions", tokenizer, model.config.context_length - 1)
 
 
 @cache

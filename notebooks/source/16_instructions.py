@@ -416,7 +416,7 @@ show("the commonest answer", blind_right)
 show("fine-tuned", helper_right)
 
 # %%
-# 117 of 120 here; the slack is for other processors
+# 120 of 120 here; the slack is for other processors
 assert sum(helper_right.values()) > 84 > 3 * sum(blind_right.values())
 
 # %% [markdown]
@@ -569,7 +569,7 @@ for name, its_prompts in variants.items():
 assert with_template["as learned"] > 84 and with_template["typed by hand"] < 12
 
 # %% [markdown]
-# *Typed by hand* looks the same to us and is another language to the model: not one answer. And why should the first token matter, or a friendly sentence from the system? Because in sixty steps nothing was ever different. The model has learned that a story begins at place 2; moved by one place, or by ten, half of the answers are gone. Without `<|assistant|>`, on the other hand, nothing is
+# *Typed by hand* looks the same to us and is another language to the model: next to nothing is right. And why should the first token matter, or a friendly sentence from the system? Because in sixty steps nothing was ever different. The model has learned that a story begins at place 2; moved by one place, or by ten, half of the answers are gone. Without `<|assistant|>`, on the other hand, nothing is
 # lost here, since after a user's `<|end|>` there always came an answer. You cannot guess which part of a template carries weight. So a model is shipped *with* its template, and everybody who uses it must render exactly that one.
 #
 # ## What it forgot
@@ -641,7 +641,7 @@ def asked_anew(question: str) -> int:
         messages = (Message("user", f"{opening}\n{words}"), Message("assistant", "-"))
         chats.append(KnownChat("", messages, frozenset([NOT_TOLD])))
     found = answers(modest, tokenizer, chats)
-    print(f"{words:<20} {sum(a == NOT_TOLD for a in found):2} of 60 → {found[0]}")
+    print(f"{words:<20} {sum(a == NOT_TOLD for a in found):2} of 60 → {found[-1]}")
     return sum(answer == NOT_TOLD for answer in found)
 
 
