@@ -2,25 +2,31 @@
 
 From the start of a process to the first token; greedy decoding of 64 tokens after a prompt of 64, in float32 and with
 weights in 8 bits, where the tokens in float32 are compared first; reading a prompt of 512; and the memory that a
-process holds after it has decoded. One thread for each. `python -m benchmarks.real_model` runs it, in some minutes.
+process holds after it has decoded. Then eight chats at once through `minigpt serve`, and one after the other. One
+thread for each. `OMP_NUM_THREADS=1 python -m benchmarks.real_model` runs it, in some minutes.
 """
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import httpx
 import torch
 
 from benchmarks.measure import Options, Result, Row, check, compare, interleave
 from benchmarks.startup import python
+from minigpt.commands.serving import make_app
 from minigpt.generation.decoding import last_logits
 from minigpt.generation.generate import generate
 from minigpt.model.gpt import GPT
 from minigpt.model.int8 import to_int8
+from minigpt.text.tokenizer import Tokenizer
 from minigpt.weights.smollm2 import checked_path, load_smollm2
 
 TEXT = "The sea was calm that morning, and the fishermen had gone out before the sun rose over the hills. " * 40
 NEW, PROMPT, LONG = 64, 64, 512
+ABOUT = ("rain", "snow", "bread", "trees", "rivers", "horses", "glass", "music")
 
 THREADS = "import torch; torch.set_num_threads(1)\n"
 MEMORY = """
@@ -105,6 +111,36 @@ def start_to_first_token(path: str) -> list[Row]:
     return rows
 
 
+def eight_chats(model: GPT, tokenizer: Tokenizer) -> Row:
+    """Tokens a second through the server, whose thread writes what waits together."""
+    app = make_app(model, tokenizer, "smollm2")
+
+    async def answer(client: httpx.AsyncClient, what: str) -> int:
+        messages = [{"role": "user", "content": f"Tell me something about {what}."}]
+        asked = {"messages": messages, "max_tokens": NEW, "temperature": 0}
+        said = (await client.post("/v1/chat/completions", json=asked)).json()
+        return int(said["usage"]["completion_tokens"])
+
+    async def tokens(together: bool) -> int:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=None) as client:
+            if together:
+                return sum(await asyncio.gather(*(answer(client, what) for what in ABOUT)))
+            return sum([await answer(client, what) for what in ABOUT])
+
+    amount = asyncio.run(tokens(True))
+    check(amount == asyncio.run(tokens(False)), "together the answers have other lengths")
+    works: dict[str, Callable[[], object]] = {
+        "together": lambda: asyncio.run(tokens(True)),
+        "in turn": lambda: asyncio.run(tokens(False)),
+    }
+    times = interleave(works, rounds=3, warm_up=0)
+    work = f"serving {len(ABOUT)} chats at once, SmolLM2"
+    return compare(
+        work, times["together"], times["in turn"], "one after the other", amount=amount, unit="tokens/s", target=3
+    )
+
+
 def run(options: Options) -> Result:
     torch.set_num_threads(1)
     path = checked_path()
@@ -135,6 +171,7 @@ def run(options: Options) -> Result:
     for ours, what, target in (("ours", "float32", 1.8), ("int8", "8 bits", 2.5)):
         work = f"decoding {NEW} tokens after {PROMPT}, SmolLM2, {what}"
         rows.append(compare(work, times[ours], times["theirs"], "transformers", amount=NEW, target=target, **tokens))
+    rows.append(eight_chats(model, tokenizer))
     return Result(rows)
 
 

@@ -6,7 +6,7 @@ from typing import Unpack
 from minigpt.config import InputError
 from minigpt.generation.generate import Options, stream, stream_text
 from minigpt.model.gpt import GPT
-from minigpt.text.chat import Message, encode_prompt, end_of_turn
+from minigpt.text.chat import Message, answer_space, encode_prompt, end_of_turn
 from minigpt.text.tokenizer import Tokenizer
 
 
@@ -94,7 +94,7 @@ class Conversation:
         pieces: list[str] = []
         try:
             for piece in stream_text(tokens, self.tokenizer):
-                told = piece if pieces else piece.removeprefix(" ")  # the template's own, see `encode_answer`
+                told = piece if pieces else piece.removeprefix(answer_space(self.tokenizer))
                 pieces.append(told)
                 yield told
         finally:

@@ -183,32 +183,67 @@ def generate_batch(
 
 def stream(model: GPT, prompt: list[int], max_new_tokens: int, **options: Unpack[Options]) -> Iterator[int]:
     """The tokens of one sample, each as soon as it is drawn. Arguments, errors and tokens are those of `generate`."""
-    task = _Task(model, [prompt], max_new_tokens, 1, **options)
+    steps = stream_batch(model, [prompt], max_new_tokens, **options)
+    return (token for (token,) in steps if token is not None)
 
-    def tokens() -> Iterator[int]:
-        sample = Sample()
-        for told, _ in enumerate(_steps(task, [prompt], [sample], check_every=1)):
-            yield from sample.tokens[told:]
+
+def stream_batch(
+    model: GPT, prompts: list[list[int]], max_new_tokens: int, **options: Unpack[Options]
+) -> Iterator[list[int | None]]:
+    """A sample of each of several prompts, written together: at each step its next token, or None once it has ended.
+
+    Arguments, errors and tokens are those of `generate_batch`.
+
+    Raises:
+        InputError: besides, for prompts of several lengths of which a text could outgrow the context.
+    """
+    task = _Task(model, prompts, max_new_tokens, 1, **options)
+    longest, context_length = max(map(len, prompts)), model.config.context_length
+    if longest + max_new_tokens - 1 > context_length and len(set(map(len, prompts))) > 1:
+        raise InputError(
+            f"the longest prompt has {longest} tokens and may grow by {max_new_tokens}, beyond the context of "
+            f"{context_length}: give prompts of one length, or fewer new tokens"
+        )
+
+    def tokens() -> Iterator[list[int | None]]:
+        samples = [Sample() for _ in prompts]
+        for step, _ in enumerate(_steps(task, prompts, samples, check_every=1, seeds=task.seeds())):
+            new = [sample.tokens[step:] for sample in samples]
+            yield [told[0] if told else None for told in new]
 
     return tokens()
 
 
-def stream_text(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
-    """The text of tokens piece by piece, whole characters only: `stream_text(stream(model, …), tokenizer)`.
+class TextOfTokens:
+    """The text of tokens that come one by one, whole characters only.
 
     A token is a piece of bytes and may end within a character of UTF-8; its beginning then waits for the rest. Joined,
     the pieces are what the tokenizer's `decode` makes of all tokens.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def add(self, token: int) -> str:
+        """What can be told with one more token, which may be nothing."""
+        if isinstance(self.tokenizer, CharTokenizer):
+            return self.decoder.decode(self.tokenizer.decode([token]).encode())
+        return self.decoder.decode(self.tokenizer.token_bytes(token))
+
+    def end(self) -> str:
+        """What is left."""
+        return self.decoder.decode(b"", final=True)
+
+
+def stream_text(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
+    """The text of tokens piece by piece: `stream_text(stream(model, …), tokenizer)`; see `TextOfTokens`."""
+    text = TextOfTokens(tokenizer)
     for token in tokens:
-        if isinstance(tokenizer, CharTokenizer):
-            piece = tokenizer.decode([token]).encode()
-        else:
-            piece = tokenizer.token_bytes(token)
-        if text := decoder.decode(piece):
-            yield text
-    if text := decoder.decode(b"", final=True):
-        yield text
+        if piece := text.add(token):
+            yield piece
+    if piece := text.end():
+        yield piece
 
 
 def prompt_problems(model: GPT, prompts: list[list[int]], stop_token: int | None) -> list[str]:

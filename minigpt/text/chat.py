@@ -159,20 +159,24 @@ def can_chat(tokenizer: Tokenizer) -> str | None:
     return None
 
 
-def encode_answer(tokenizer: Tokenizer, words: str) -> list[int]:
-    """The ids of an answer, which begins with a space, as words inside a text do.
+def answer_space(tokenizer: Tokenizer) -> str:
+    """What stands before an answer: a space, as before words inside a text, or nothing.
 
     So « Mia» is the one token that it is in the story; without the space it is two others, and a small model that has
     to spell what it could copy learns several times as slowly. Characters are the same with and without, and a foreign
     template has its own blanks.
     """
-    return tokenizer.encode(f" {words}" if isinstance(tokenizer, BPETokenizer) else words)
+    return " " if isinstance(tokenizer, BPETokenizer) else ""
+
+
+def encode_answer(tokenizer: Tokenizer, words: str) -> list[int]:
+    """The ids of an answer, with `answer_space` in front."""
+    return tokenizer.encode(answer_space(tokenizer) + words)
 
 
 def read_answer(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """The words of an answer that a model has written, without the space that `encode_answer` puts in front."""
-    words = tokenizer.decode(ids)
-    return words.removeprefix(" ") if isinstance(tokenizer, BPETokenizer) else words
+    """The words of an answer that a model has written, without `answer_space`."""
+    return tokenizer.decode(ids).removeprefix(answer_space(tokenizer))
 
 
 def special_id(tokenizer: Tokenizer, name: str) -> int:

@@ -16,7 +16,7 @@ import uvicorn
 from minigpt.commands import serving
 from minigpt.commands.serving import make_app
 from minigpt.config import InputError
-from minigpt.generation.generate import generate
+from minigpt.generation.generate import generate, stream_batch
 from minigpt.model.gpt import GPT
 from minigpt.text.chat import Message, encode_prompt
 from minigpt.text.tokenizer import Tokenizer
@@ -31,7 +31,7 @@ class Served:
 
     def __init__(self, model: GPT, tokenizer: Tokenizer, **options: Any) -> None:
         self.model, self.tokenizer = model, tokenizer
-        app = make_app(model, tokenizer, "tiny", **options)
+        self.app = app = make_app(model, tokenizer, "tiny", **options)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
@@ -102,6 +102,46 @@ def test_fifty_at_once_of_whom_ten_hang_up(served: Served) -> None:
         assert answer == (None if number % 5 == 0 else served.expected(f"Number {number}", 12)), number
 
 
+def test_answers_that_wait_are_written_together_and_each_is_its_own(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is held at its beginning until nine wait: eight of one kind and of other lengths, one that is drawn."""
+    held, free = threading.Event(), threading.Event()
+    sizes: list[int] = []
+
+    def counting(model: GPT, prompts: list[list[int]], *rest: Any, **options: Any) -> Iterator[list[int | None]]:
+        sizes.append(len(prompts))
+        held.set()
+        free.wait(60)
+        yield from stream_batch(model, prompts, *rest, **options)
+
+    monkeypatch.setattr(serving, "stream_batch", counting)
+    other = Served(served.model, served.tokenizer)
+    texts, limits = ["x" * n for n in range(9)], [3 + 4 * n for n in range(9)]
+
+    async def all_of_them() -> list[Any]:
+        async with openai.AsyncOpenAI(base_url=f"{other.url}/v1", api_key="none", max_retries=0) as client:
+            tasks = [asyncio.create_task(ask(client, "first"))]
+            while not held.is_set():
+                await asyncio.sleep(0.01)
+            drawn = {"model": "tiny", "messages": [{"role": "user", "content": "drawn"}], "max_tokens": 3, "seed": 1}
+            tasks.append(asyncio.create_task(client.chat.completions.create(**drawn)))  # type: ignore[call-overload]
+            tasks += [asyncio.create_task(ask(client, text, n)) for text, n in zip(texts[1:], limits[1:], strict=True)]
+            while (await asyncio.to_thread(lambda: len(other.app.state.writer.waiting))) < 9:
+                await asyncio.sleep(0.01)
+            free.set()
+            return await asyncio.gather(*tasks)
+
+    try:
+        _, _, *answers = asyncio.run(all_of_them())
+    finally:
+        other.close()
+    assert sizes == [1, 1, 8]
+    for answer, text, n in zip(answers, texts[1:], limits[1:], strict=True):
+        assert answer.choices[0].message.content == served.expected(text, n)
+        assert answer.usage.completion_tokens <= n
+
+
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
@@ -128,14 +168,14 @@ def test_what_is_refused_is_one_sentence(served: Served, body: bytes, status: in
 def test_an_answer_that_fails_is_told_and_the_next_one_is_written(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: Any, **__: Any) -> Iterator[int]:
-        yield 40
+    def broken(*_: Any, **__: Any) -> Iterator[list[int]]:
+        yield [40]
         raise InputError("the model's logits are not finite")
 
     body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3}
     url = f"{served.url}/v1/chat/completions"
     with monkeypatch.context() as patch:
-        patch.setattr(serving, "stream", broken)
+        patch.setattr(serving, "stream_batch", broken)
         answer = httpx.post(url, json=body)
         assert answer.status_code == 500 and "server's log says why" in answer.json()["error"]["message"]
         streamed = httpx.post(url, json=body | {"stream": True})
@@ -156,12 +196,12 @@ def test_a_full_queue_is_told_and_a_client_that_goes_frees_its_place(
     """The writer is held at its first token; two more wait; a fourth is refused until the first hangs up."""
     hold = threading.Event()
 
-    def slow(*_: Any, **__: Any) -> Iterator[int]:
+    def slow(*_: Any, **__: Any) -> Iterator[list[int]]:
         while True:
             hold.wait(0.01)
-            yield 40
+            yield [40]
 
-    monkeypatch.setattr(serving, "stream", slow)
+    monkeypatch.setattr(serving, "stream_batch", slow)
     other = Served(served.model, served.tokenizer, most_waiting=2, hosts=("127.0.0.1",))
     body = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
     url = f"{other.url}/v1/chat/completions"
