@@ -150,7 +150,8 @@ def test_a_process_keeps_its_share_of_what_training_takes() -> None:
             for state in stepper.optimizers["adamw"].state.values():
                 held += [state["exp_avg"], state["exp_avg_sq"]]
             assert all(isinstance(tensor, DTensor) for tensor in held)
-            print(f"held {sum(tensor.to_local().nbytes for tensor in held)} of {16 * size}")
+            # In one piece with its line's end: two processes write to the same pipe.
+            print(f"held {sum(tensor.to_local().nbytes for tensor in held)} of {16 * size}\\n", end="")
         """)
     )
     done = subprocess.run([*torchrun(2), "held.py"], capture_output=True, text=True, timeout=120)

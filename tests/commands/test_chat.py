@@ -135,7 +135,10 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(llama: Path) -> None:
         os.close(ours)
 
 
+# A process in the background of a script, as CI may be, is born deaf to Ctrl-C, and its children are.
 SLOW = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import time
 from minigpt.generation import conversation
 def slow(model, prompt, n, **options):
