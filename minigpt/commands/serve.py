@@ -1,6 +1,7 @@
 """minigpt serve: a model for programs that speak OpenAI's protocol, and a page to chat on."""
 
 import socket
+from pathlib import Path
 from typing import Literal
 
 from minigpt.commands.finding import load
@@ -11,6 +12,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def serve(
     model: str = "smollm2",
+    adapter: Path | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     weights: Literal["float32", "int8"] = "float32",
@@ -20,6 +22,7 @@ def serve(
 
     Args:
         model: as for `minigpt chat`.
+        adapter: as for `minigpt chat`.
         host: the address to listen on; 0.0.0.0 lets every machine that reaches this one ask.
         port: where to listen.
         weights: int8 keeps the matrices in 8 bits.
@@ -44,7 +47,7 @@ def serve(
             "another with --port"
         ) from None
     with listener:
-        loaded, used = load(model)
+        loaded, used = load(model, adapter)
         if weights == "int8":
             loaded = to_int8(loaded)
         hosts = LOOPBACK if host in LOOPBACK else ("*",)

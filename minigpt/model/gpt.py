@@ -127,6 +127,17 @@ def empty_model(config: GPTConfig) -> GPT:
         return GPT(config)
 
 
+def holding(config: GPTConfig, state: dict[str, Tensor]) -> GPT:
+    """A model that holds these tensors themselves, in evaluation mode; a tied output head is the token embedding."""
+    model = empty_model(config)
+    if config.tie_embeddings:
+        state = state | {"output_head.weight": state["token_embedding.weight"]}
+    model.load_state_dict(state, assign=True)
+    if config.tie_embeddings:
+        model.output_head.weight = model.token_embedding.weight
+    return model.eval()
+
+
 def next_token_loss(logits: Tensor, targets: Tensor, n_targets: Tensor | int | None = None) -> Tensor:
     """Cross-entropy in nats: the sum over all targets that count, divided by how many they are.
 

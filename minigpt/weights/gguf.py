@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from minigpt.config import GPTConfig, InputError
-from minigpt.model.gpt import GPT, empty_model, parameter_count
+from minigpt.model.gpt import GPT, holding, parameter_count
 from minigpt.runtime import available_memory
 from minigpt.text.tokenizer import END_OF_TEXT, ForeignTokenizer
 from minigpt.weights import llama_layout
@@ -58,7 +58,7 @@ def load_gguf(path: str | Path) -> tuple[GPT, ForeignTokenizer]:
         state = llama_layout.from_llama(tensors, config)
     except InputError as problem:
         raise InputError(f"{str(file.path)!r} cannot be used: {problem}") from None
-    return build(config, state), tokenizer
+    return holding(config, state), tokenizer
 
 
 def tokenizer_in(path: str | Path) -> ForeignTokenizer:
@@ -68,17 +68,6 @@ def tokenizer_in(path: str | Path) -> ForeignTokenizer:
         return tokenizer_of(file)
     except InputError as problem:
         raise InputError(f"{str(file.path)!r} cannot be used: {problem}") from None
-
-
-def build(config: GPTConfig, state: dict[str, torch.Tensor]) -> GPT:
-    """A model that holds these tensors themselves, in evaluation mode; a tied output head is the token embedding."""
-    model = empty_model(config)
-    if config.tie_embeddings:
-        state["output_head.weight"] = state["token_embedding.weight"]
-    model.load_state_dict(state, assign=True)
-    if config.tie_embeddings:
-        model.output_head.weight = model.token_embedding.weight
-    return model.eval()
 
 
 def check_memory(n_bytes: int) -> None:

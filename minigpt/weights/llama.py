@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from minigpt.config import fit_vocabulary
-from minigpt.model.gpt import GPT, parameter_count
+from minigpt.model.gpt import GPT, holding, parameter_count
 from minigpt.model.lora import merged
 from minigpt.text.tokenizer import CharTokenizer, ForeignTokenizer, Tokenizer
 from minigpt.weights import gguf, llama_layout, pretrained
@@ -45,7 +45,7 @@ def load_llama(folder: str | Path) -> tuple[GPT, ForeignTokenizer]:
         gguf.check_memory(4 * parameter_count(config))
     tensors = pretrained.read_tensors(folder)
     with pretrained.reading(folder):
-        return gguf.build(config, llama_layout.from_llama(tensors, config)), tokenizer
+        return holding(config, llama_layout.from_llama(tensors, config)), tokenizer
 
 
 def read_tokenizer(folder: Path) -> ForeignTokenizer:

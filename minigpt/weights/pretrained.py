@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minigpt.config import GPTConfig, InputError, fit_vocabulary, nearest
-from minigpt.model.gpt import GPT, empty_model
+from minigpt.model.gpt import GPT, holding
 from minigpt.model.lora import merged
 from minigpt.text.data import cache_folder
 from minigpt.text.tokenizer import BPETokenizer, Tokenizer, gpt2_tokenizer
@@ -215,13 +215,7 @@ def load_gpt2(folder_or_name: str | Path) -> GPT:
     tensors = read_tensors(folder)
     with reading(folder):
         state = gpt2_layout.from_gpt2(tensors, config)
-    model = empty_model(config)
-    if config.tie_embeddings:
-        state["output_head.weight"] = state["token_embedding.weight"]
-    model.load_state_dict(state, assign=True)
-    if config.tie_embeddings:
-        model.output_head.weight = model.token_embedding.weight
-    return model.eval()
+    return holding(config, state)
 
 
 def load_gpt2_tokenizer(folder_or_name: str | Path) -> BPETokenizer:

@@ -136,7 +136,7 @@ def test_answers_that_wait_are_written_together_and_each_is_its_own(
         _, _, *answers = asyncio.run(all_of_them())
     finally:
         other.close()
-    assert sizes == [1, 1, 8]
+    assert sizes in ([1, 1, 8], [1, 8, 1])  # as they arrived
     for answer, text, n in zip(answers, texts[1:], limits[1:], strict=True):
         assert answer.choices[0].message.content == served.expected(text, n)
         assert answer.usage.completion_tokens <= n
