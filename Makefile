@@ -42,7 +42,7 @@ lessons: .venv/.dev
 figures: .venv/.dev
 	$(BIN)/python -m figures.build $(FIGURES)
 
-# Beside the peers, in twenty minutes on two quiet cores. Tiny Shakespeare is downloaded once, or: make bench DATA=file.txt
+# Beside the peers, in thirty minutes on two quiet cores. Tiny Shakespeare is downloaded once, or: make bench DATA=file.txt
 # llms-from-scratch asks for tensorflow and numpy below 2.1, which what we import of it does not need: hence --no-deps.
 bench: .venv/.dev
 	$(BIN)/python -m pip install --no-deps llms-from-scratch==1.0.19

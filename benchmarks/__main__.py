@@ -13,7 +13,7 @@ from figures import build
 
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- made from results/ by `python -m benchmarks --table` -->", "<!-- end of what is made -->"
-NAMES = ("training", "finetuning", "loss", "generation", "bpe", "encoding", "startup", "scaling")
+NAMES = ("training", "finetuning", "loss", "generation", "bpe", "encoding", "startup", "scaling", "real_model")
 """In the order of the table. Started by their own names: benchmarks/gpu.py, storyteller.py, evaluation.py."""
 
 
