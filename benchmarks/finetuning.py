@@ -9,8 +9,6 @@ with the rows in our order, too: what is left then is the step itself.
 """
 
 import json
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -22,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import Options, Result, Row, check, compare, interleave
-from benchmarks.training import RECIPE, THREADS, PlainLoop, peak_memory
+from benchmarks.training import RECIPE, THREADS, PlainLoop, memory, peak_memory
 from minigpt.config import IGNORE
 from minigpt.model.gpt import GPT
 from minigpt.model.lora import adapter_state, with_adapters
@@ -237,14 +235,6 @@ def memory_of(name: str) -> None:
     print(json.dumps([before, peak_memory()]))
 
 
-def memory(name: str) -> float:
-    """MB by which the peak of a fresh process's memory grows when it makes a model and trains it for a window."""
-    code = f"from benchmarks.finetuning import memory_of; memory_of({name!r})"
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    before, after = json.loads(done.stdout.splitlines()[-1])
-    return float(after - before) / 1e6
-
-
 def run(options: Options) -> Result:
     torch.set_num_threads(THREADS)
     works = {name: make() for name, make in WORKS.items()}
@@ -266,7 +256,7 @@ def run(options: Options) -> Result:
     held: dict[str, float] = {}
     notes = "growth of the peak of resident memory (VmHWM) over imports and data, in a fresh process each"
     for mine, peer in (("whole: minigpt", SHUFFLED[0]), ("adapters: minigpt", SHUFFLED[1])):
-        held |= {name: memory(name) for name in (mine, peer)}
+        held |= {name: memory(__name__, name) for name in (mine, peer)}
         work = f"peak memory of {rows[0 if mine.startswith('whole') else 2].work}"
         rows.append(
             Row(work, held[mine], "MB", held[peer], peer.partition(": ")[2], held[peer] / held[mine], 1.0, notes=notes)

@@ -10,8 +10,6 @@ computed beforehand by both. The losses of the first steps must agree before the
 """
 
 import json
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -22,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.measure import Options, Result, Row, check, compare, interleave
-from benchmarks.training import THREADS, peak_memory
+from benchmarks.training import THREADS, memory, peak_memory
 from minigpt.config import TrainConfig
 from minigpt.model.gpt import GPT, flops_per_token
 from minigpt.text.data import StoryData
@@ -245,14 +243,6 @@ def memory_of(name: str) -> None:
     print(json.dumps([before, peak_memory()]))
 
 
-def memory(name: str) -> float:
-    """MB by which the peak of a fresh process's memory grows when it makes a model and trains it for two steps."""
-    code = f"from benchmarks.preferences import memory_of; memory_of({name!r})"
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    before, after = json.loads(done.stdout.splitlines()[-1])
-    return float(after - before) / 1e6
-
-
 def floor() -> dict[str, float]:
     """Operations of a GRPO step, in GFLOP: what no program can leave out.
 
@@ -277,7 +267,7 @@ def run(options: Options) -> Result:
         mine, theirs = f"{what}: minigpt", f"{what}: trl"
         notes = f"{THREADS} threads, float32"
         rows.append(compare(words, times[mine], times[theirs], "trl", target=target, notes=notes))
-        used, others = memory(mine), memory(theirs)
+        used, others = memory(__name__, mine), memory(__name__, theirs)
         work = f"peak memory of {words.partition(':')[0]}"
         rows.append(Row(work, used, "MB", others, "trl", others / used, 1.0, notes="growth in a fresh process"))
     return Result(rows, {"floor in GFLOP": floor()})

@@ -180,9 +180,9 @@ def memory_of(name: str, index: int) -> None:
     print(json.dumps([before, peak_memory()]))
 
 
-def memory(name: str, index: int) -> float:
-    """MB by which the peak of a fresh process's memory grows when it makes a model and trains it for a few steps."""
-    code = f"from benchmarks.training import memory_of; memory_of({name!r}, {index})"
+def memory(module: str, *work: object) -> float:
+    """MB by which a fresh process's peak of memory grows when a benchmark's `memory_of` makes a model and trains it."""
+    code = f"from {module} import memory_of; memory_of(*{work!r})"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     before, after = json.loads(done.stdout.splitlines()[-1])
     return float(after - before) / 1e6
@@ -211,7 +211,7 @@ def run(options: Options) -> Result:
                     amount=STEPS * work.tokens, target=targets.get(peer), notes=notes,
                 )
             )  # fmt: skip
-        held = {name: memory(name, index) for name in ("minigpt", "transformers")}
+        held = {name: memory(__name__, name, index) for name in ("minigpt", "transformers")}
         ours, theirs = held["minigpt"], held["transformers"]
         notes = "growth of the peak of resident memory (VmHWM) over the imports, in a fresh process each"
         name = f"peak memory of training, {work}"
