@@ -472,6 +472,12 @@ def replies(
     return found
 
 
+told_tokens = sum(sum(row.learned) for row in rows)
+all_targets = sum(len(row.ids) - 1 for row in rows)
+print(f"targets: {all_targets:,}, of which in answers: {told_tokens:,}")
+assert 6 < all_targets / told_tokens < 7
+
+
 # %% tags=["nbval-ignore-output"]
 mistaken = {
     "the mask left out": finetuned(Rows([unmasked(row) for row in rows])),
@@ -507,7 +513,7 @@ assert total["the mask left out"] <= sum(helper_right.values())
 # Read them one by one.
 #
 # - *The end masked* is the clearest. Nearly every reply begins with the right answer, and none is right, because none ends. The model was shown thousands of answers and never once that something comes to an end. A user sees an assistant that babbles on, and thinks that it knows nothing.
-# - *The mask left out* learns, but later. Of all targets only one in six belongs to an answer, so the mean is mostly about stories, which the model knows already, and about questions, which it will never have to ask. (With other data it has also been found to help, when answers are short and examples few: Shi et al. 2024. So measure.)
+# - *The mask left out* learns, but later. Of all targets fewer than one in six belongs to an answer, so the mean is mostly about stories, which the model knows already, and about questions, which it will never have to ask. (With other data it has also been found to help, when answers are short and examples few: Shi et al. 2024. So measure.)
 # - *No space* costs nearly everything, and no error tells of it. With the space, an answer is *copied*: the storyteller has long learned to fetch a name from where it stands. Without, it must be spelled. Given enough steps it would learn that, too. So look at the tokens around every seam of a template: a blank or a line break in the wrong place is another text.
 #
 # ### Exercise 4 · read the answer (★☆☆, 5 min)
