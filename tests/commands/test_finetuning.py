@@ -11,9 +11,12 @@ import pytest
 import torch
 
 from minigpt.config import FINETUNING
+from minigpt.evaluation.intervals import wilson
+from minigpt.generation.generate import generate
 from minigpt.text import labels
-from minigpt.text.chat import CHAT_TOKENS
+from minigpt.text.chat import CHAT_TOKENS, encode_prompt, end_of_turn, read_answer
 from minigpt.text.example_files import file_sha256
+from minigpt.text.finetuning import ChatData
 from minigpt.training import trainer
 from minigpt.training.metrics import read_metrics
 from minigpt.training.trainer import Trainer
@@ -106,7 +109,15 @@ def test_answers_to_a_file_are_measured_where_the_model_has_not_learned(
     status, out, err = call("evaluate", "--model", "chat_run", "--json")
     report = json.loads(out)
     assert status == 0 and (report["task"], report["split"], report["examples"]) == ("chats.jsonl", "val", 2), err
-    assert 0 <= report["low"] <= report["share"] <= report["high"] <= 1 and report["loss"] > 0
+    model, tokenizer = checkpoint.load_model(str(chat_run))
+    data = ChatData(str(files / "chats.jsonl"), tokenizer, model.config.context_length)
+    right = 0
+    for asked in (data.example("val", index) for index in range(2)):
+        prompt = encode_prompt(tokenizer, asked.messages[:-1])
+        (ids,) = generate(model, prompt, 8, temperature=0.0, stop_token=end_of_turn(tokenizer))
+        right += read_answer(tokenizer, ids) in asked.answers
+    assert (report["right"], report["share"]) == (right, right / 2) and report["loss"] > 0
+    assert [report["low"], report["high"]] == pytest.approx(wilson(right, 2))
     (files / "others.jsonl").write_text("\n".join(CHATS[:4]))
     status, out, _ = call("evaluate", "--model", "chat_run", "--task", "others.jsonl")
     assert status == 0 and "split" in out and " all" in out and "95% confidence" in out
