@@ -75,6 +75,8 @@ def chat(
             _do(conversation, line)
         except InputError as problem:
             print(f"[{problem}]")
+        except KeyboardInterrupt:  # a second one, while the first one's answer was put away
+            print()
 
 
 def _do(conversation: "Conversation", line: str) -> None:
