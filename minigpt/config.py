@@ -25,7 +25,7 @@ Norm = Literal["layernorm", "rmsnorm"]
 Activation = Literal["gelu", "swiglu"]
 
 MOST_LAYERS = 1000
-"""More were never trained (Wang et al. 2022, DeepNet), and a damaged file that asks for a billion builds for ever."""
+"""As deep as DeepNet (Wang et al. 2022). A damaged file that asks for a billion would build for ever."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class GPTConfig:
     def feed_forward_size(self) -> int:
         """Width inside the feed-forward network, with its default filled in.
 
-        Three matrices of swiglu then hold as much as the two of gelu (Shazeer 2020, section 3).
+        Three matrices of swiglu then hold as much as the two of gelu (Shazeer 2020, section 2).
         """
         return self.d_ff or (8 * self.d_model // 3 if self.feed_forward == "swiglu" else 4 * self.d_model)
 

@@ -126,7 +126,7 @@ def mean_cost(actions: Tensor, labels: Tensor, costs: Tensor) -> float:
 
 
 def alarm_threshold(false_alarm: float, miss: float) -> float:
-    """From which probability of harm on an alarm is cheaper than none (Elkan 2001, section 2).
+    """From which probability of harm on an alarm is cheaper than none (Elkan 2001, section 1.3).
 
     An alarm costs (1 − p) · false_alarm, none costs p · miss; they are equal at false_alarm / (false_alarm + miss).
 

@@ -11,7 +11,7 @@ def make_norm(config: GPTConfig) -> Any:  # to mypy, because only one of the two
     """The norm that a config names, (…, d_model) -> (…, d_model), each token by itself.
 
     LayerNorm (Ba et al. 2016) takes off the mean and divides by the standard deviation; RMSNorm (Zhang and Sennrich
-    2019, section 3) divides by the root of the mean square and has no bias. torch's own compute in float32 at least.
+    2019, section 4) divides by the root of the mean square and has no bias. torch's own compute in float32 at least.
     """
     if config.norm == "rmsnorm":
         return nn.RMSNorm(config.d_model, eps=config.norm_epsilon)

@@ -37,7 +37,7 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         parameters: matrices.
-        lr: learning rate. A tall matrix (more rows than columns) gets √(rows / columns) times as much, as in the paper.
+        lr: learning rate. With more rows than columns a matrix gets √(rows / columns) times it, as in Jordan's code.
         weight_decay: decoupled (Loshchilov and Hutter 2019).
         momentum: how slowly the mean of the gradients moves.
         dtype: of the orthogonalisation, float32 or bfloat16. It needs no exactness, so the faster one will do.

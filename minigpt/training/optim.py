@@ -24,7 +24,7 @@ def choose_trained(model: GPT, trained: Trained) -> None:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices with weight decay, biases and LayerNorm gains without, as in GPT-3 (Brown et al. 2020, appendix B)."""
+    """Matrices with weight decay, biases and LayerNorm gains without, as in GPT (Radford et al. 2018, 4.1)."""
     parameters = list(model.parameters())  # a tied matrix is listed once
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
