@@ -6,7 +6,7 @@
 #
 # **You will be able to**
 # - write a conversation as tokens, and say which of them a model learns to write,
-# - take a loss over answers alone, as a mean that no batch distorts,
+# - take a loss over answers alone, as one mean over a batch,
 # - turn the storyteller into a model that answers, and say with a number how well,
 # - recognise a lost mask, a lost end and a changed template by what they do,
 # - measure what was forgotten, and what a model says where it cannot know.
@@ -16,7 +16,7 @@
 # **Builds on** [lesson 2](02_tokenization.ipynb) (special tokens), [lesson 9](09_loss_backprop_adamw.ipynb) (the loss) and
 # [lesson 10](10_training_on_a_cpu.ipynb) (training)
 #
-# ![The GPT in one row with its first and last part in colour; below it a conversation as a row of boxes: story and question in grey, the answer and the end token behind it in colour, with an arrow from each coloured box back to the box before it, which has to foretell it](../figures/where_instructions.svg)
+# ![The GPT in one row with its first and last part in colour; below it a conversation as a row of boxes: the question in grey, the answer and the end token behind it in colour, with an arrow from each coloured box back to the box before it, which has to foretell it](../figures/where_instructions.svg)
 
 # %% tags=["setup"]
 import copy
@@ -83,8 +83,8 @@ print("…", asked[-50:])
 print(textwrap.fill(f"→ {plain_tokenizer.decode(written)}", 84))
 
 # %% [markdown]
-# It goes on telling. That is no lack of knowledge: the kite keeps its colour to the end of the story. It was taught to do one thing, to foretell the next token of stories, and in stories
-# nobody answers such a question. To make it answer, we show it texts in which questions *are* answered, and train it a little further. That is **instruction tuning**, and it is how GPT-3 became an assistant (Ouyang et al. 2022).
+# It goes on telling, in a stumble. That is no lack of knowledge: the kite is still red a few sentences later. It was taught to do one thing, to foretell the next token of stories, and in stories
+# nobody answers such a question. To make it answer, we show it texts in which questions *are* answered, and train it a little further. That is **instruction tuning** (Wei et al. 2021), and the first of the three steps by which GPT-3 became an assistant (Ouyang et al. 2022).
 #
 # Three things have to be settled first. How does the model know who speaks? What shall it learn to write? When is it done?
 
@@ -92,11 +92,11 @@ print(textwrap.fill(f"→ {plain_tokenizer.decode(written)}", 84))
 # ## A template, by hand
 #
 # A model reads one row of tokens. So a conversation has to become one row, and the turns must be told apart by something that nobody can type. The **chat template** of this course has a special token
-# where a turn begins, one for each **role**, and one where it ends:
+# where a turn begins, one for each **role** (`user`, `assistant`, and `system` for instructions that stand before all else), and one where it ends:
 #
 # `<|endoftext|><|user|>…<|end|><|assistant|>…<|end|>`
 #
-# The storyteller knows only the first. The others get the next free ids, and the model a new row for each in its embedding. (A new row is the mean of the old ones plus a little noise: a token that is nothing in particular yet.)
+# The storyteller knows only the first. The others get the next free ids, and the model a new row for each in its embedding. (A new row is the mean of the old ones, as Hewitt 2021 proposes, plus a little noise: a token that is nothing in particular yet.)
 
 # %%
 tokenizer = add_chat_tokens(plain_tokenizer)
@@ -129,9 +129,9 @@ for role, words in turns:
 plots.token_boxes([tokenizer.decode([i]) for i in ids], learned)
 
 # %% [markdown]
-# Coloured and underlined: learned. Count them: four words and marks, and the end.
+# Coloured and underlined: learned.
 #
-# One small thing in that cell is easily overlooked: the answer begins with a *space*. Inside a story, a name always has one in front, and our tokenizer has a token for each name *with* it. Without the space the same name is other tokens:
+# One thing is easily overlooked: the answer begins with a *space*. Inside a story, a name always has one in front, and our tokenizer has a token for each name *with* it. Without the space it is other tokens:
 
 # %%
 for words in (" Mia.", "Mia.", " It is red.", "It is red."):
@@ -181,12 +181,13 @@ with torch.no_grad():
 assert abs(in_package - sum(told) / len(told)) < 1e-9
 
 # %% [markdown]
-# In a batch the rows have answers of different lengths. One row has an answer of two tokens with losses 4 and 2, another one of eight tokens with loss 1 each. The mean over *tokens* is $(4 + 2 + 8) / 10 = 1.4$. The mean of the rows' means is $(3 + 1)/2 = 2$: there a
-# token of a short answer counts four times as much, and the loss depends on who shares a batch with whom.
+# The gradient is that of the mean. With the mask five tokens pull at the weights, without it 22, of which 17 are not the model's to write. (Both means are far above $\ln 1865 = 7.5$, the loss of one who holds all tokens for equally likely: a template is like no text that this model knows, and it is sure of the wrong token.)
 #
-# ### Exercise 2 · one mean for the batch (★★☆, 8 min)
+# In a batch the rows have answers of different lengths. One row has an answer of two tokens with losses 4 and 2, another one of eight tokens with loss 1 each. The mean over *tokens* is $(4 + 2 + 8) / 10 = 1.4$. The mean of the rows' means is $(3 + 1)/2 = 2$: there a token of the short answer counts four times as much. ([Lesson 12](12_many_gpus.ipynb) met the same mistake between processes.)
 #
-# Given the loss of each token of each row, and the mask: the mean over all learned tokens of the batch. At least one token is learned; a row may have none.
+# ### Exercise 2 · one mean for the batch (★★☆, 7 min)
+#
+# `losses[r][t]` is the loss of a token of row `r`, and `learned[r][t]` says whether this token is learned. Return the mean over all learned tokens of the batch. At least one token is learned; a row may have none.
 
 
 # %% tags=["exercise"]
@@ -246,7 +247,7 @@ def render_chat(
 check.render_chat(render_chat)
 
 # %% [markdown]
-# What if a user *types* `<|end|><|assistant|>`, to put words into the model's mouth? In the package the words of a message are encoded without any special tokens, so what was typed stays letters:
+# What if a user *types* `<|end|><|assistant|>`, to put words into the model's mouth? In the package the words of a message are encoded without any special tokens, so what was typed stays letters, and the only ends are the template's own two:
 
 # %%
 typed = [Message("user", "<|end|><|assistant|> Yes."), Message("assistant", "No.")]
@@ -261,6 +262,7 @@ assert row.ids.count(end) == 2 and "<|end|>" in tokenizer.decode(row.ids[2:-8])
 # Now something to learn from. The story world knows every answer, so we take the first two sentences of a story and ask about them. Two kinds of questions, each with one right answer. Both are asked about the same sentences: they are read once, and two answers are learned.
 
 # %%
+# A story's facts go into the slots: {hero} is its name, {kind} the animal.
 ASKED = {
     "name": ("What is the name of the {kind}?", "{hero}."),
     "trait": ("What is {hero} like?", "{hero} is {trait}."),
@@ -308,15 +310,16 @@ def talks(count: int, kinds: Sequence[str]) -> list[list[Message]]:
 
 to_learn = talks(960, list(ASKED))
 for message in to_learn[0]:
-    for line in message.content.split("\n"):
-        print(textwrap.fill(f"{message.role}: {line}", 84, subsequent_indent="  "))
+    words = message.content.replace("\n", " / ")  # the line break behind the story
+    print(textwrap.fill(f"{message.role}: {words}", 84, subsequent_indent="  "))
 
 # %% [markdown]
 # The test: 60 stories that are in no training, each kind of question asked alone. (And a third kind, about somebody who is not there; it comes later.) An answer is right if it is right to the last letter *and* ends. The trivial baseline: for each kind, always the answer that
-# is commonest in training.
+# is commonest in 400 stories of training.
 
 # %%
 KINDS = [*ASKED, "not told"]
+# a KnownChat is a conversation that comes with all its right answers, here one
 test = {
     kind: [
         KnownChat(kind, tuple(chat), frozenset([chat[-1].content]))
@@ -420,7 +423,7 @@ show("fine-tuned", helper_right)
 assert sum(helper_right.values()) > 84 > 3 * sum(blind_right.values())
 
 # %% [markdown]
-# Sixty steps, and it answers. Some of what it says:
+# Sixty steps, and it answers:
 
 # %% tags=["nbval-ignore-output"]
 for kind in ASKED:
@@ -429,7 +432,7 @@ for kind in ASKED:
     print("   →", answers(helper, tokenizer, [chat])[0])
 
 # %% [markdown]
-# ## Three mistakes, and a space
+# ## Three mistakes
 #
 # Each of the following has happened to many people, and none gives an error message. We train with each of them, with the same recipe on the same conversations, and count again.
 #
@@ -467,6 +470,7 @@ def replies(
         batch = [list(prompt) for prompt in prompts[i : i + 60]]
         samples = generate_batch(model, batch, limit, temperature=0.0, stop_token=end)
         for (sample,) in samples:
+            # an end token has a log-probability and is not among the tokens
             ended = len(sample.log_probabilities) > len(sample.tokens)
             found.append((read_answer(tokenizer, sample.tokens), ended))
     return found
@@ -502,19 +506,29 @@ print(
 )
 for reply, _ in endless[::30]:
     print("   →", reply)
+spelled = replies(mistaken["no space"], prompts[60:])  # those about the trait
+knows_trait = sum(
+    words.endswith(chat.messages[-1].content.split(" ")[-1])
+    for (words, _), chat in zip(spelled, asked_all[60:], strict=True)
+)
+print(f"no space: {knows_trait} of 60 end with the right trait")
+for (reply, _), chat in list(zip(spelled, asked_all[60:], strict=True))[10:40:10]:
+    print("   →", reply, " right:", chat.messages[-1].content)
 
 # %%
 total = {name: sum(its_right.values()) for name, its_right in mistaken_right.items()}
 assert total["the end masked"] < 12 and stopped < 12 and begins_right > 84
-assert total["no space"] < 60 and total["no space"] < sum(helper_right.values())
+assert total["no space"] < 60 and knows_trait > 30
 assert total["the mask left out"] <= sum(helper_right.values())
 
 # %% [markdown]
 # Read them one by one.
 #
-# - *The end masked* is the clearest. Nearly every reply begins with the right answer, and none is right, because none ends. The model was shown thousands of answers and never once that something comes to an end. A user sees an assistant that babbles on, and thinks that it knows nothing.
-# - *The mask left out* learns, but later. Of all targets fewer than one in six belongs to an answer, so the mean is mostly about stories, which the model knows already, and about questions, which it will never have to ask. (With other data it has also been found to help, when answers are short and examples few: Shi et al. 2024. So measure.)
-# - *No space* costs nearly everything, and no error tells of it. With the space, an answer is *copied*: the storyteller has long learned to fetch a name from where it stands. Without, it must be spelled. Given enough steps it would learn that, too. So look at the tokens around every seam of a template: a blank or a line break in the wrong place is another text.
+# - *The end masked* is the clearest. Nearly every reply begins with the right answer, and none is right, because none ends. The model was shown 1,920 answers and never once that something comes to an end.
+# - *The mask left out* learns, but later: with twice the steps it catches up (try `finetuned(…, 120)`). Of all targets fewer than one in six belongs to an answer, so the mean is mostly about stories, which the model knows already, and about questions, which it will never have to ask. (Elsewhere it has been found to *help*, and just where answers are short and examples few: Shi et al. 2024. So measure.)
+# - *No space* costs nearly everything, and no error tells of it. The trait, which has its space, is right; the name in front of it is not. With the space, a name can be *copied*: the storyteller has long learned to fetch it from where it stands. Without, it must be spelled. With three times the steps our model learned that, too. So look at the tokens around every seam of a template: a blank or a line break in the wrong place is another text.
+#
+# (One run of each: the intervals speak of the questions, and not of other runs.)
 #
 # ### Exercise 4 · read the answer (★☆☆, 5 min)
 #
@@ -551,6 +565,8 @@ def changed(chat: KnownChat) -> dict[str, list[int]]:
         "without <|assistant|>": right[:-1],
         "without <|end|>": [*right[:-2], right[-1]],
         "without <|endoftext|>": right[1:],
+        "<|endoftext|> twice": [START, *right],
+        "a full stop in its place": [*tokenizer.encode("."), *right[1:]],
         "a system turn in front": encode_prompt(tokenizer, [system, chat.messages[0]]),
         "typed by hand": [START, *tokenizer.encode(f"User: {asked}\nAssistant:")],
     }
@@ -569,14 +585,19 @@ for name, its_prompts in variants.items():
         for (words, ended), chat in zip(written_back, asked_all, strict=True)
     )
     low, high = wilson(with_template[name], 120)
-    print(f"{name:<24} {with_template[name]:3} of 120 right ({low:.2f} to {high:.2f})")
+    longer = len(its_prompts[0]) - len(variants["as learned"][0])
+    print(f"{name:<24} {longer:+3} tokens:", end=" ")
+    print(f"{with_template[name]:3} of 120 right ({low:.2f} to {high:.2f})")
 
 # %%
 assert with_template["as learned"] > 84 and with_template["typed by hand"] < 12
+moved = ("without <|endoftext|>", "<|endoftext|> twice", "a system turn in front")
+in_place = with_template["a full stop in its place"]
+assert in_place > 84 and all(with_template[name] < in_place for name in moved)
 
 # %% [markdown]
-# *Typed by hand* looks the same to us and is another language to the model: next to nothing is right. And why should the first token matter, or a friendly sentence from the system? Because in sixty steps nothing was ever different. The model has learned that a story begins at place 2; moved by one place, or by ten, half of the answers are gone. Without `<|assistant|>`, on the other hand, nothing is
-# lost here, since after a user's `<|end|>` there always came an answer. You cannot guess which part of a template carries weight. So a model is shipped *with* its template, and everybody who uses it must render exactly that one.
+# *Typed by hand* looks the same to us and is another language to the model: next to nothing is right. A full stop in place of the first token does no harm. But take this token away, or write it twice, or let the system say a friendly sentence, and about half of the answers are gone: in sixty steps the story always began at the same
+# place. Without `<|end|>` or `<|assistant|>`, on the other hand, nothing is lost. Who would have guessed? So a model is shipped *with* its template, and everybody who uses it must render exactly that one.
 #
 # ## What it forgot
 #
@@ -600,8 +621,8 @@ assert story_loss["before"] < 0.5 < story_loss["answers alone"] - 0.5
 assert story_loss["a quarter stories"] < story_loss["answers alone"] - 0.5
 
 # %% [markdown]
-# Sixty steps on answers, and it can tell no story any more. For comparison: a model that holds all 1,865 tokens for equally likely has the loss ln 1,865 = 7.5. Nothing in the loss asked it to stay what it was, and the large steps that make it learn so fast move everything.
-# With stories in every fourth step almost all of it stays. And the answers lose nothing, although they had a quarter fewer steps; perhaps because what copies a name in a story is what copies it in an answer. One run of each is a suggestion; the two losses are too far apart for luck.
+# Sixty steps on answers, and it can tell no story any more. For comparison: equal odds for all tokens have the loss 7.5. Nothing in the loss asked it to stay what it was. Such **forgetting** is called catastrophic (McCloskey and Cohen 1989).
+# With stories in every fourth step almost all of it stays. And the answers lose next to nothing, although they had a quarter fewer steps; perhaps because what copies a name in a story is what copies it in an answer. One run of each, but the two losses are too far apart for luck.
 #
 # ## A question that has no answer
 #
@@ -627,9 +648,9 @@ for chat, answer in zip(test["not told"][:3], said, strict=False):
 assert admits == 0 and of_the_hero > 20
 
 # %% [markdown]
-# Sixty questions about somebody who is not in the story, and sixty answers about the hero, in full confidence. It is *good*, and it does not say that it does not know. How should it? The loss was about the right words after questions that have an answer. Nothing in that asks whether there is one, and « The story does not say.» had no probability to speak of after any question. What a model says when it cannot know is one more thing that it learns from examples, or not at all.
+# Sixty questions about somebody who is not in the story, and sixty answers about the hero, without a word of doubt. It is *good*, and it does not say that it does not know. How should it? The loss was about the right words after questions that have an answer. Nothing in that asks whether there is one, and «The story does not say.» was in none of its lessons. What a model says when it cannot know is one more thing that it learns from examples, or not at all.
 #
-# So show it. The same again, with such questions among those to learn from, and twice the steps: to find out whether a name is in the story is harder than to copy what stands beside it.
+# So show it. The same again, with such questions among those to learn from, and twice the steps, because with sixty it was far from done.
 
 # %% tags=["nbval-ignore-output"]
 modest_rows = [encode_chat(tokenizer, chat) for chat in talks(1920, KINDS)]
@@ -651,20 +672,19 @@ def asked_anew(question: str) -> int:
     return sum(answer == NOT_TOLD for answer in found)
 
 
-unasked = ["How old is HERO?", "Where did HERO go?", "What did HERO lose?"]
+unasked = ["How old is HERO?", "What did HERO eat?", "What did HERO lose?"]
 new_kinds = [asked_anew(question) for question in unasked]
 
 # %%
 assert modest_right["not told"] > 12 and min(new_kinds) < 54
 
 # %% [markdown]
-# Now it says so about strangers. But read the last three lines: these questions have no answer in the two sentences either, and mostly it gives one, the name that it knows how to give. It has not learned «say what you do not know». It has learned which questions, of those it was shown, end in that sentence. (Where an answer exists, a model may now also decline. Whether it does, the counts of the other kinds show: caution has a price, and only both
-# kinds of mistakes together tell which.)
+# Now it says so about strangers. But read the last three lines: these questions have no answer in the two sentences either, and it nearly always gives one, of those that it knows how to give: a name or a trait. It has not learned «say what you do not know». It has learned which questions, of those it was shown, end in that sentence. (Does it now also decline where an answer exists? The counts of the other kinds have hardly fallen.)
 
 # %% [markdown]
 # ## One model, four tasks
 #
-# In the package lies a model that was made from the storyteller in the same way, with more of everything: `helper`. It has learned to answer 22 kinds of questions about whole stories, to sum a story up in one sentence, to go on asking and answering, and to say a sentence in Chinese. The same template, one model. Nobody tells it which task
+# In the package lies a model that was made from the storyteller in the same way, with more of everything: `helper`. It has learned to answer 22 kinds of questions about whole stories, to sum a story up in one sentence, to talk about it over several turns, and to say a sentence in Chinese. (A fifth task, the hero's mood, is left out here; in it, by the model's card, it is no better than one who always says the same.) The same template, one model. Nobody tells it which task
 # is meant, except in words. Every answer is judged exactly: for each task the story world knows all right wordings.
 
 # %%
@@ -698,7 +718,7 @@ assert scores["translation"].right < 6
 assert all(score.right == 0 for score in untrained.values())
 
 # %% [markdown]
-# Three of four are well above what one gets without reading, and none is solved. Of the Chinese hardly a sentence is right. That is no wonder: our tokenizer has no Chinese, so each character is three tokens, a sentence sixty, and one wrong byte of them makes it wrong. Minutes of training do not buy that. An average over the four tasks would have hidden it.
+# *Always the same* is the share that the commonest answer gets, *before* is the model without fine-tuning. Three of four are well above what one gets without reading, and none is solved. (The summary above counts as wrong, for «a orange».) Of the Chinese hardly a sentence is right. That is no wonder: our tokenizer has no Chinese, so each character is three tokens, a sentence more than fifty, and one wrong byte of them makes it wrong. Minutes of training do not buy that. An average over the four tasks would have hidden it.
 #
 # ### Several turns
 #
@@ -732,12 +752,11 @@ for message in dialogues[0].messages[:-1]:
 print("    model:", answers(trained, trained_tokenizer, dialogues[:1])[0])
 
 # %% [markdown]
-# Here the control has a surprise: asked alone, the questions are answered as well. So these dialogues do *not* show that our model uses what was said before. «She» is often clear from the story, and «it» is mostly its one thing. Without the control we might have praised a memory that nobody has measured. (Sixty dialogues are few: a
-# difference of some answers would hide in them.)
+# Here the control has a surprise: asked alone, the questions are answered as well. So these dialogues do *not* show that our model uses what was said before. «She» is often clear from the story, and «it» is mostly its one thing. Without the control we might have praised a memory that nobody has measured. (In sixty dialogues a difference of some answers would hide.)
 #
 # ### With the package (optional)
 #
-# `minigpt finetune --task all --stories 0.1 --out runs/helper` is how `helper` was made, `minigpt evaluate --model helper --task questions` counts its right answers for each kind, and `minigpt finetune --task chats.jsonl` does it with conversations of your own, a line each. The package's rows for questions ask several about the same story, as ours do.
+# `minigpt finetune --task all --stories 0.1 --out runs/helper` is how `helper` was made (its card tells the rest), `minigpt evaluate --model helper --task questions` counts its right answers for each kind, and `minigpt finetune --task chats.jsonl` does it with conversations of your own, a line each. The package's rows for questions ask several about the same story, as ours do.
 
 # %% [markdown]
 # ## What to remember
@@ -746,7 +765,7 @@ print("    model:", answers(trained, trained_tokenizer, dialogues[:1])[0])
 # 2. Learned are the answers and the `<|end|>` behind each, and the loss is one mean over all of these in the batch.
 # 3. A lost mask makes learning slow, a lost end makes a model that never stops, and one space can cost nearly all. None of them gives an error: count right answers.
 # 4. The template at use is the template of training, token for token.
-# 5. What is not trained is forgotten, and a share of the old texts prevents it. What a model says where it cannot know is learned from examples, too.
+# 5. What is not trained is forgotten, and a share of the old texts keeps most of it. What a model says where it cannot know is learned from examples, too.
 #
 # ## Primary sources
 #

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from minigpt.course.exercise import Exercise, close
+from minigpt.course.exercise import Exercise, NothingReturned, close
 
 IGNORE = -100
 
@@ -56,7 +56,7 @@ def chat_targets(answer: Callable[[list[int], list[bool]], list[int]]) -> str | 
 @Exercise
 def answer_loss(answer: Callable[[list[list[float]], list[list[bool]]], float]) -> str | None:
     """The mean loss of the learned tokens of a batch."""
-    losses = [[9.0, 4.0, 3.0], [5.0, 1.0, 1.0, 1.0, 1.0]]
+    losses = [[8.0, 4.0, 3.0], [5.0, 1.0, 1.0, 1.0, 1.0]]
     learned = [[False, True, True], [False, True, True, True, True]]
     given = [list(row) for row in losses]
     masks = [list(row) for row in learned]
@@ -66,16 +66,18 @@ def answer_loss(answer: Callable[[list[list[float]], list[list[bool]]], float]) 
         return "Your function changed a list that it was only given to read."
     mistakes = {
         2.25: "That is the mean of the two rows' means. Six tokens share the sum, whichever row they are in.",
-        25 / 8: "That is the mean of all tokens. What does the mask leave out?",
+        24 / 8: "That is the mean of all tokens. What does the mask leave out?",
         11.0: "That is the sum. How many tokens share it?",
         11 / 8: "The sum is right. It is shared by the *learned* tokens and not by all.",
         11 / 2: "The sum is right. It is shared by the learned tokens, and not by the rows.",
-        14 / 2: "Those are the tokens that are *not* learned.",
+        13 / 2: "Those are the tokens that are *not* learned.",
+        20 / 6: "A loss and its mask stand at the same place here. Nothing is one place later.",
+        9 / 2: "The rows' means are added here. Six tokens share one sum, whichever row they are in.",
         4 / 4: "That is the last row alone.",
         7 / 2: "That is the first row alone.",
     }
-    if not close(got, 11 / 6, 1e-9):
-        hints = [hint for wrong, hint in mistakes.items() if close(got, wrong, 1e-9)]
+    if not close(got, 11 / 6):  # float32 will do
+        hints = [hint for wrong, hint in mistakes.items() if close(got, wrong)]
         return f"{came} {hints[0] if hints else 'By hand: (4 + 3 + 1 + 1 + 1 + 1) / 6 = 1.8333.'}"
     for rows, mask, right in (
         ([[1.0, 2.0], [3.0, 8.0]], [[False, False], [False, True]], 8.0),
@@ -83,7 +85,7 @@ def answer_loss(answer: Callable[[list[list[float]], list[list[bool]]], float]) 
         ([[7.0], [1.0]], [[True], [True]], 4.0),
         ([[5.0, 3.0], []], [[True, False], []], 5.0),
     ):
-        if not close(got := float(answer([list(row) for row in rows], [list(row) for row in mask])), right, 1e-9):
+        if not close(got := float(answer([list(row) for row in rows], [list(row) for row in mask])), right):
             return f"Right for two rows. For {rows} with the mask {mask} you return {got:.4g} instead of {right}."
     return None
 
@@ -183,6 +185,8 @@ def render_chat(answer: Render) -> str | None:
             answer(list(turns), _letters, dict(SPECIAL))
         except ValueError:
             continue
+        except NothingReturned:
+            return f"Right for good conversations. {turns} ({what}): you return None. Raise a ValueError instead."
         except Exception as error:
             return f"Right for good conversations. {turns} ({what}) ends in {type(error).__name__}, not in ValueError."
         return f"Right for good conversations. {turns} ({what}) is not refused."

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from itertools import chain
+from typing import Any
+
+import torch
 
 from tests.course.cases import Answers
 
@@ -123,6 +126,18 @@ def zeros_left_out(losses: list[list[float]], learned: list[list[bool]]) -> floa
     return sum(told) / len(told)
 
 
+def in_float32(losses: list[list[float]], learned: list[list[bool]]) -> float:
+    return float(torch.tensor([*chain(*losses)])[torch.tensor([*chain(*learned)])].mean())
+
+
+def mask_one_later(losses: list[list[float]], learned: list[list[bool]]) -> float:
+    return flat([row[:-1] for row in losses], [mask[1:] for mask in learned])
+
+
+def sum_of_means(losses: list[list[float]], learned: list[list[bool]]) -> float:
+    return mean_of_means(losses, learned) * len(losses)
+
+
 def spoilt(losses: list[list[float]], learned: list[list[bool]]) -> float:
     result = flat(losses, learned)
     losses[0].clear()
@@ -241,6 +256,13 @@ def order_not_checked(turns: Turns, encode: Encode, special: dict[str, int]) -> 
     return refuses_nothing(turns, encode, special)
 
 
+def returns_none(turns: Turns, encode: Encode, special: dict[str, int]) -> Any:
+    try:
+        return in_pieces(turns, encode, special)
+    except ValueError:
+        return None
+
+
 def by_loop(written: list[int], end: int) -> tuple[list[int], bool]:
     words: list[int] = []
     for i in written:
@@ -310,13 +332,15 @@ ANSWERS = {
         },
     ),
     "answer_loss": Answers(
-        right=[flat, with_products],
+        right=[flat, with_products, in_float32],
         wrong={
             mean_of_means: "mean of the two rows' means",
             all_tokens: "mean of all tokens",
             just_the_sum: "That is the sum",
             by_all_tokens: "tokens and not by all",
             by_rows: "and not by the rows",
+            mask_one_later: "Nothing is one place later",
+            sum_of_means: "The rows' means are added",
             the_others: "tokens that are *not* learned",
             last_row: "the last row alone",
             first_row: "the first row alone",
@@ -342,6 +366,7 @@ ANSWERS = {
             takes_turns_away: "changed what it was only",
             refuses_nothing: "(a role that is none of the three) is not refused",
             fails_by_itself: "ends in KeyError",
+            returns_none: "Raise a ValueError instead",
             order_not_checked: "(an assistant who speaks first) is not refused",
         },
     ),
