@@ -836,4 +836,4 @@ temporary.cleanup()
 # - Radford et al. 2018, Improving Language Understanding by Generative Pre-Training (https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf)
 # - Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference (https://doi.org/10.1080/01621459.1927.10502953)
 #
-# **Next** · Lesson 18 · Preferences (planned): two answers, and which of them people like better.
+# **Next** · [Lesson 18 · Preferences](18_preferences.ipynb): two answers, and which of them is better.

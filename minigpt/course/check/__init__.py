@@ -21,6 +21,13 @@ from minigpt.course.check.loss_backprop_adamw import (
 from minigpt.course.check.many_gpus import bytes_per_gpu, gather_step, loss_for_ddp, my_rows
 from minigpt.course.check.multi_head_attention import attention_layer, causal_mask, join_heads, leaks, split_heads
 from minigpt.course.check.next_token_game import bigram_probabilities, draw, perplexity_of
+from minigpt.course.check.preferences import (
+    answer_log_probability,
+    best_of_n_kl,
+    dpo,
+    pair_loss,
+    why_it_stays,
+)
 from minigpt.course.check.small_numbers import checked_guesses, make_block, nibbles, to_8_bits, tokens_a_pass
 from minigpt.course.check.start_here import mean
 from minigpt.course.check.tokenization import chat_prompt, encode_word, group_digits, merge, train_bpe
