@@ -98,7 +98,7 @@ check.mean(mean)
 # %% [markdown]
 # ## The lessons
 #
-# The course takes about 30 hours. A lesson is one sitting. Where a heading ends in «(optional)», nothing later needs that
+# The course takes about 32 hours. A lesson is one sitting. Where a heading ends in «(optional)», nothing later needs that
 # section, and its minutes are not counted.
 #
 # | | lesson | you will understand | time |
@@ -122,6 +122,7 @@ check.mean(mean)
 # | 17 | [LoRA](17_lora.ipynb) | small matrices beside large ones: what they save, and what not | 95 min |
 # | 18 | [Preferences](18_preferences.ipynb) | which of two answers is better: DPO by hand, what it gains and what it breaks | 95 min |
 # | 21 | [Small numbers](21_small_numbers.ipynb) | 4 and 8 bits by hand; what they cost and save; a small model guesses, a large one checks | 95 min |
+# | 22 | [Evaluation](22_evaluation.ipynb) | what can be compared, and how sure a number is: tokenizers, choices, intervals, contamination, judges | 95 min |
 #
 # **Where to begin?** With lesson 1, if in doubt. If you have never used torch, or slopes and logarithms are long ago, read
 # [Torch and slopes](00b_torch_and_slopes.ipynb) first; each lesson says which of its sections it needs. Each lesson stands

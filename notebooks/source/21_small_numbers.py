@@ -1006,4 +1006,4 @@ for n, seconds in zip(together, spent, strict=True):
 # - Leviathan, Kalman and Matias 2023, Fast Inference from Transformers via Speculative Decoding (https://arxiv.org/abs/2211.17192)
 # - Chen et al. 2023, Accelerating Large Language Model Decoding with Speculative Sampling (https://arxiv.org/abs/2302.01318)
 #
-# **Next** · Lesson 22 · Evaluation (planned): how good is a model, and how sure are you?
+# **Next** · [Lesson 22 · Evaluation](22_evaluation.ipynb): how good is a model, and how sure are you?

@@ -6,6 +6,7 @@ One module for each lesson, and one line here for each module.
 from minigpt.course.check.attention_by_hand import dot_product_attention, score_divisor, softmax, softmax_jacobian
 from minigpt.course.check.classification import alarms_and_misses, posterior, read_last
 from minigpt.course.check.embeddings_and_positions import embedding_gradient, moved_on, nearest, pack
+from minigpt.course.check.evaluation import best_per_byte, bits_each_byte, one_of_k, paired, wilson_interval
 from minigpt.course.check.feed_forward import exactly_one, feed_forward_share, ffn, silenced
 from minigpt.course.check.full_gpt import gpt_forward_flops, gpt_parameters, initialise, untie, your_gpt
 from minigpt.course.check.generation import cached_attention, nucleus, sample_token, write_until_stop
