@@ -101,8 +101,7 @@ for one in wrong[:6]:
 assert 25 < len(wrong) < 120
 
 # %% [markdown]
-# A colour from nowhere, an owl that was a bee before, a sentence that loses its way. More stories would help, slowly: each shows once more what is right. That *this* is wrong, no
-# story says.
+# Things that fit nowhere, sentences that lose their way. More stories would show it once more what is right. That *this* is wrong, no story says.
 #
 # With people it is the same, and worse. Hardly anybody can write down the ideal answer to a question. But shown two, most can tell which they like better. So how does one learn from that?
 
@@ -381,7 +380,7 @@ folder = tempfile.TemporaryDirectory()
 
 
 def as_data(name: str, some: list[tuple[str, str, str]]) -> PairData:
-    """Pairs as the package reads them: a file with a line of JSON for each."""
+    """Pairs as the package reads them, from a file; it holds out a tenth."""
     path = Path(folder.name) / f"{name}.jsonl"
     lines = [line_of(prompt, better, worse) for prompt, better, worse in some]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -429,7 +428,7 @@ assert steps[-1].loss < 0.62 and steps_by_chance[-1].loss < 0.66
 # %% [markdown]
 # The loss falls and the better ending wins. That says nothing yet: these are the pairs it was trained on, and the run whose pairs had changed places learned *its* pairs, too. Is the model better?
 #
-# One can sample again and count. With 1,000 stories, a share of 5% is known to about 1.4%, which is half of what we hope to gain. The story world offers something sharper. Take 100 true stories that no model has seen. At each token, the world knows what can come next. Add up what the model gives to all of these tokens; the rest is the chance of a
+# One can sample again and count. But look at the first interval of this lesson: 1,200 stories leave more than a percentage point open on either side, and there are only five to be gained. The story world offers something sharper. Take 100 true stories that no model has seen. At each token, the world knows what can come next. Add up what the model gives to all of these tokens; the rest is the chance of a
 # *slip*. Multiply along the story, and you have the chance that the model gets through it without one. No dice are thrown. At the same time we note three other things, exactly as well:
 #
 # - *lost*: how many nats the model loses to the truth, per token, the gap to the loss's floor;
@@ -456,7 +455,15 @@ class Judged(NamedTuple):
 
 TRUE = [stories.story_at("test", number).text for number in range(100)]
 ROWS = [torch.tensor([END, *tokenizer.encode(text)]) for text in TRUE]
-TRUTH = [true_distributions(tokenizer, text) for text in TRUE]
+# of each story, all that can come: at which place, which token, how probably
+CAN_COME = [
+    [
+        (place, token, q)
+        for place, options in enumerate(true_distributions(tokenizer, text))
+        for token, q in options.items()
+    ]
+    for text in TRUE
+]
 
 
 @torch.no_grad()
@@ -476,17 +483,16 @@ BEFORE = log_tables(storyteller)
 
 def judge(model: GPT) -> Judged:
     faultless, lost, choice, moved = [], 0.0, 0.0, 0.0
-    for table, known, truth in zip(log_tables(model), BEFORE, TRUTH, strict=True):
+    for table, known, can_come in zip(log_tables(model), BEFORE, CAN_COME, strict=True):
         p = table.exp()
         choice -= (p * table).sum().item()
         moved += (p * (table - known)).sum().item()
-        through = 0.0
-        for row, can_come in zip(table.double(), truth, strict=True):
-            said = row[list(can_come)]
-            q = torch.tensor(list(can_come.values()), dtype=torch.float64)
-            through += said.logsumexp(0).item()
-            lost += (q * (q.log() - said)).sum().item()
-        faultless.append(math.exp(min(through, 0.0)))
+        places, tokens, odds = zip(*can_come, strict=True)
+        at, q = torch.tensor(places), torch.tensor(odds, dtype=torch.float64)
+        said = table[at, torch.tensor(tokens)].double()
+        lost += (q * (q.log() - said)).sum().item()
+        through = torch.zeros(len(table)).double().index_add(0, at, said.exp())
+        faultless.append(through.clamp(max=1.0).prod().item())
     return Judged(faultless, lost / sum(map(len, ROWS)), choice / 100, moved / 100)
 
 
@@ -558,10 +564,9 @@ assert own_right > 0.85 * N_OWN and kl_high > judged["DPO"].moved / 3
 too_far, _ = train(data, beta=0.02, learning_rate=1e-3)
 
 
-def change(model: GPT, rows: list[tuple[list[int], list[int]]]) -> list[float]:
-    """ln p of each answer, less what the storyteller gives it."""
-    now, before = log_probabilities(model, rows), log_probabilities(storyteller, rows)
-    return [sum(a) - sum(b) for a, b in zip(now, before, strict=True)]
+def ln_p(model: GPT, rows: list[tuple[list[int], list[int]]]) -> list[float]:
+    """Of each whole answer, in nats."""
+    return [sum(each) for each in log_probabilities(model, rows)]
 
 
 def rows_of(place: int) -> list[tuple[list[int], list[int]]]:
@@ -574,10 +579,12 @@ def rows_of(place: int) -> list[tuple[list[int], list[int]]]:
 
 true_rows = [([END], [*row[1:].tolist(), END]) for row in ROWS]
 kinds = {"better": rows_of(1), "worse": rows_of(2), "true stories": true_rows}
-changes = {
-    name: {kind: change(model, rows) for kind, rows in kinds.items()}
-    for name, model in (("DPO", by_dpo), ("too far", too_far))
-}
+at_start_ln = {kind: ln_p(storyteller, rows) for kind, rows in kinds.items()}
+changes: dict[str, dict[str, list[float]]] = {"DPO": {}, "too far": {}}
+for name, model in (("DPO", by_dpo), ("too far", too_far)):
+    for kind, rows in kinds.items():
+        ends = zip(ln_p(model, rows), at_start_ln[kind], strict=True)
+        changes[name][kind] = [now - before for now, before in ends]
 print("change of ln p, in nats, with 95 % intervals")
 for name, found in changes.items():
     print(name)
@@ -598,9 +605,9 @@ assert judged["too far"].lost > 2 * judged["DPO"].lost
 assert sum(judged["too far"].faultless) < sum(judged["DPO"].faultless)
 
 # %% [markdown]
-# The worse endings fall. The true stories fall too, though nothing is wrong with them, and so do better endings that are new: clearly in the model that went too far, and for the other one the interval just reaches zero. On the pairs that it learned, all looked well. Pal et al. (2024) and Razin et al. (2024) found the like in large models; where the two answers are nearly alike, it is worst.
+# The worse endings fall. The true stories fall too, though nothing is wrong with them, and so do better endings that are new: clearly in the model that went too far; for the other one, 15 pairs hardly decide it. On the pairs that it learned, all looked well. Pal et al. (2024) and Razin et al. (2024) found the like in large models; where the two answers are nearly alike, it is worst.
 #
-# Where does the probability go? To what is in no pair. Nobody marks *that* as wrong, and in the model that went too far, a good part of it is slips: it is worse than before all training, while its loss was still falling.
+# Where does the probability go? To what is in no pair. Nobody marks *that* as wrong, and in the model that went too far, a good part of it is slips: it is worse than before all training.
 #
 # ## The dial
 #
@@ -610,7 +617,7 @@ assert sum(judged["too far"].faultless) < sum(judged["DPO"].faultless)
 #
 # $$\mathrm{KL} = w^n \ln \frac{w^n}{w} + (1 - w^n) \ln \frac{1 - w^n}{1 - w}$$
 #
-# In papers you find another formula, $\ln n - (n-1)/n$, whatever the judge. It is often taken for the divergence itself. It is an *upper bound* (Beirami et al. 2024), reached only if no two answers are equally good.
+# In papers you find another formula, $\ln n - (n-1)/n$, whatever the judge. It is often taken for the divergence itself. It is an *upper bound* (Beirami et al. 2024), and near the truth only where hardly any two answers are equally good.
 #
 # ### Exercise 4 · how far best-of-n moves (★★☆, 6 min)
 #
@@ -689,10 +696,13 @@ plots.curves(
 # %%
 moved_by = {price: its.moved for price, its in dial.items()}
 assert moved_by[2.0] < moved_by[0.02]
+best_share = max(sum(its.faultless) for its in judged.values()) / 100
+assert best_of[1] > best_share + 0.01
+assert two_terms(1 - at_start, 2) < judged["DPO"].moved / 4
 assert judged["DPO"].moved < moved_by[0.02]
 
 # %% [markdown]
-# Read the picture from left to right. A smaller β moves the model farther. But no setting of it makes up for steps that are too large: the careful run, with half the steps' size, is better than all three and has moved least. And best-of-2 is above all of them, at a tenth of the price, even if one counts the bound. What training buys is something else: one answer in place of two, each time.
+# Read the picture from left to right. A smaller β moves the model farther. But no setting of it makes up for steps that are too large: the careful run, with half the steps' size, is better than all three and has moved least. And best-of-2 is above all of them, at a tenth of the price, and at half of it even if one takes the bound for the price. What training buys is something else: one answer in place of two, each time.
 #
 # Two cautions. These are single runs with few pairs, so the order of neighbours is a suggestion. And our *moved* is taken along true stories; of best-of-n we know it exactly.
 #
@@ -811,7 +821,7 @@ check.why_it_stays(why_it_stays)
 # 1. Bradley and Terry: the chance that one answer beats another is the sigmoid of the difference of their rewards. No idea costs ln 2 = 0.693.
 # 2. DPO takes β ln(π/π_ref) for the reward: a sum over the answer's tokens, the prompt left out, the reference never moved.
 # 3. A falling loss and a growing margin say that pairs were learned. Whether the model is better, only a judge says, beside controls.
-# 4. The loss asks for a gap. Right answers may lose probability on the way, and beyond a point the model gets worse while the loss still falls.
+# 4. The loss asks for a gap. Right answers may lose probability on the way, and who drives it too far gets a worse model than before.
 # 5. Quality has a price in KL. Best-of-n pays the least; ln n − (n − 1)/n is a bound on it and no more.
 
 # %%
