@@ -717,7 +717,7 @@ plots.heatmap(names, names, dots.tolist(), "position", "position", numbers=False
 # Many newer models add no position at all, Llama (Touvron et al. 2023) among them. They turn the vectors that attention
 # compares, its queries and keys (lesson 4), by such angles: **rotary positions**, or RoPE (Su et al. 2021). Their dot
 # product still depends on the two vectors, and on their positions only through the distance. In `minigpt` it is an option,
-# `positions="rope"`, and the table is gone. Lesson 20 (planned) builds it in.
+# `positions="rope"`, and the table is gone. [Lesson 20](20_modern_gpt.ipynb) builds it in.
 
 # %%
 for_vectors = torch.Generator().manual_seed(0)

@@ -810,7 +810,7 @@ show_influence(one, the_package=lambda x: packages(x[None])[0])
 # (lesson 13), and with long texts and many users they can fill more memory than the weights. So in many models of today several heads of queries share one head of
 # keys and values: **grouped-query attention** (Ainslie et al. 2023), with the extreme of one shared head for all, multi-query attention (Shazeer
 # 2019). Weights are still one table for each head of queries; only the projection for keys and values gets narrower, and what must be
-# kept shrinks by the same factor. Lesson 20 (planned) builds it.
+# kept shrinks by the same factor. [Lesson 20](20_modern_gpt.ipynb) builds it.
 
 # %% [markdown]
 # ## A head that tracks names?

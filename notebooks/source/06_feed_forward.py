@@ -390,7 +390,7 @@ for z in (-2.0, -1.0, 1.0):
 #
 # SiLU looks much like GELU. There are three matrices instead of two, so $d_{ff}$ is cut to two thirds to keep the number of parameters. Shazeer
 # did compare in a Transformer: at equal parameters and FLOPs the gated networks had a lower loss than ReLU and GELU. He offers no
-# explanation, and credits «divine benevolence». Lesson 20 builds it (planned).
+# explanation, and credits «divine benevolence». [Lesson 20](20_modern_gpt.ipynb) builds it.
 #
 # ### In the package
 #
@@ -692,7 +692,7 @@ assert (shares[2 * d], shares[6 * d]) == (1 / 2, 1 / 3)
 # Parameters and FLOPs need not go together at all. In a **mixture of experts** a block has several feed-forward networks, and a small
 # matrix, the *router*, scores them for each token. Only the best few run; their outputs are added, weighted by a softmax of the scores. Mixtral
 # (Jiang et al. 2024) has eight a block and runs two: 47 billion parameters, of which each token uses 13. The trouble is
-# to keep all experts busy (Shazeer et al. 2017). Lesson 20 builds one (planned).
+# to keep all experts busy (Shazeer et al. 2017).
 
 # %% [markdown]
 # ## A memory with keys and values

@@ -573,8 +573,7 @@ for name, version in versions.items():
 # $$\mathrm{RMSNorm}(x)_i = g_i \, \frac{x_i}{\sqrt{\frac{1}{d} \sum_j x_j^2 + \varepsilon}}$$
 #
 # So [1, 2, 3, 4] becomes [0.365, 0.730, 1.095, 1.461] (the mean square is 7.5), and [101, 102, 103, 104] [0.985, 0.995, 1.005, 1.015]: a common shift is
-# no longer taken off. The authors suspected that nobody needs that, and found results as good, in 7% to 64% less time. Lesson 20 builds it
-# (planned).
+# no longer taken off. The authors suspected that nobody needs that, and found results as good, in 7% to 64% less time. [Lesson 20](20_modern_gpt.ipynb) builds it.
 
 # %%
 for example in ([1, 2, 3, 4], [101, 102, 103, 104]):

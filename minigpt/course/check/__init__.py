@@ -20,6 +20,7 @@ from minigpt.course.check.loss_backprop_adamw import (
     numerical_gradient,
 )
 from minigpt.course.check.many_gpus import bytes_per_gpu, gather_step, loss_for_ddp, my_rows
+from minigpt.course.check.modern_gpt import cache_bytes, rms_norm, swiglu_of_size, turned, unpermuted
 from minigpt.course.check.multi_head_attention import attention_layer, causal_mask, join_heads, leaks, split_heads
 from minigpt.course.check.next_token_game import bigram_probabilities, draw, perplexity_of
 from minigpt.course.check.preferences import (
