@@ -217,6 +217,32 @@ def divergence(log_probabilities: Tensor, truth: Sequence[dict[int, float]]) -> 
     return torch.stack(losses)
 
 
+def impossible(log_probabilities: Tensor, truth: Sequence[dict[int, float]]) -> Tensor:
+    """The probability that a model gives, at each of T tokens, to those with which no story goes on.
+
+    The divergence falls into -ln(1 - this), and the divergence of the model's opinion about the rest.
+
+    Args:
+        log_probabilities: (T, vocab_size), of a model.
+        truth: T distributions, as `true_distributions` gives them.
+
+    Returns:
+        (T,) in float64; summed over a story, how many wrong tokens the model would write beside it in expectation.
+
+    Raises:
+        InputError: when there are not as many of both.
+    """
+    if len(log_probabilities) != len(truth):
+        raise InputError(f"{len(log_probabilities)} predictions for {len(truth)} true distributions: give as many")
+    rows = log_probabilities.double().exp()
+    wrong = []
+    for row, options in zip(rows, truth, strict=True):
+        elsewhere = row.clone()  # added up by itself: as 1 - the rest it would drown in rounding
+        elsewhere[list(options)] = 0.0
+        wrong.append(elsewhere.sum())
+    return torch.stack(wrong)
+
+
 @torch.no_grad()
 def story_divergence(model: GPT, tokenizer: Tokenizer, text: str, of: World | None = None) -> Tensor:
     """`divergence` of a model at each token of a story, and at the end-of-text token after it: (T,) in nats.

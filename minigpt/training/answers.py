@@ -140,7 +140,7 @@ def kl_terms(log_probabilities: Tensor, reference: Tensor, estimator: KL) -> Ten
 
     The mean of k1 is the divergence; so is that of k3, which is never negative and varies less; k2 is near.
     As a loss they differ more. In the mean over drawn tokens the gradient of k1 is 0, that of k2 is the gradient of
-    KL(model || reference), that of k3 of KL(reference || model).
+    KL(model || reference), that of k3 of KL(reference || model). k3 is GRPO's (Shao et al. 2024, equation 4).
     """
     log_ratio = log_probabilities - reference
     if estimator == "k1":

@@ -27,16 +27,19 @@ class RewardOptions:
     group: int = 8
     """Answers to each prompt; the mean of their rewards is the baseline of each (Shao et al. 2024, section 4.1.1)."""
     normalise: bool = True
-    """Divide by the standard deviation of the group's rewards, as GRPO does; Dr. GRPO does not (Liu et al. 2025)."""
+    """Divide by the standard deviation of the group's rewards, as GRPO does; Dr. GRPO does not (Liu et al. 2025,
+    section 3.2)."""
     weighting: Weighting = "answer"
-    """answer: each answer's mean over its tokens (GRPO); token: all tokens of the step alike (DAPO, Yu et al. 2025);
-    sum: each answer's sum, which is the gradient of the mean reward (Dr. GRPO, but for its constant divisor)."""
+    """answer: each answer's mean over its tokens (GRPO); token: all tokens of the step alike (DAPO, Yu et al. 2025,
+    section 3.3); sum: each answer's sum, which is the gradient of the mean reward (Dr. GRPO, but for its constant
+    divisor)."""
     clip: float = 0.2
-    """No gain from a token that is less than 1 - clip times as probable as when it was drawn (Schulman et al. 2017)."""
+    """No gain from a token that is less than 1 - clip times as probable as when it was drawn (Schulman et al. 2017,
+    equation 7)."""
     clip_higher: float = 0.2
-    """The same above 1 + clip_higher; DAPO: 0.28. 0 and 0 switch both off."""
+    """The same above 1 + clip_higher; DAPO: 0.28 (section 3.1). 0 and 0 switch both off."""
     kl: float = 0.04
-    """Weight of the Kullback-Leibler divergence from the reference, in nats."""
+    """Weight of the Kullback-Leibler divergence from the reference, in nats (Shao et al. 2024, section 4.2: 0.04)."""
     kl_estimator: KL = "k3"
     """Schulman 2020. k1: taken off the rewards; k2 and k3: added to the loss. On new answers k2 has the gradient of
     each token's divergence, k3 (GRPO's) that of the divergence the other way round."""
@@ -62,10 +65,10 @@ class RewardOptions:
 
 
 REWARD_METHODS = {
-    # Williams 1992, with the mean of a group as the baseline.
+    # Williams 1992 (theorem 1), with the mean of a group as the baseline.
     "reinforce": RewardOptions(normalise=False, weighting="sum", clip=0.0, clip_higher=0.0, kl=0.0),
     "grpo": RewardOptions(),
-    # Its groups of equal rewards give no step in any method here; they are not drawn again, as DAPO does.
+    # Its groups of equal rewards give no step in any method here; they are not drawn again, as DAPO does (3.2).
     "dapo": RewardOptions(weighting="token", clip_higher=0.28, kl=0.0),
     "dr_grpo": RewardOptions(normalise=False, weighting="sum", kl=0.0),
 }

@@ -30,7 +30,7 @@ def advantages(rewards: Tensor, normalise: bool = True) -> Tensor:
     Args:
         rewards: (groups, n).
         normalise: divide by the group's standard deviation (of n - 1, as torch's and trl's); Dr. GRPO (Liu et al. 2025,
-            section 3) does not, because it gives more weight to prompts that are nearly always or never answered right.
+            section 3.1) does not: it gives more weight to prompts that are nearly always or never answered right.
 
     Returns:
         (groups, n); 0 in a group whose rewards are equal.
@@ -49,7 +49,7 @@ def policy_loss(
     reference: Tensor,
     options: RewardOptions,
 ) -> tuple[Tensor, Tensor]:
-    """The clipped surrogate (Schulman et al. 2017, equation 7) with a divergence (Shao et al. 2024, equation 3).
+    """The clipped surrogate (Schulman et al. 2017, equation 7) with a divergence (Shao et al. 2024, equations 3 and 4).
 
     Args:
         log_probabilities: (B, T), of the tokens of B answers.

@@ -11,6 +11,7 @@ from minigpt.config import InputError
 from minigpt.evaluation.truth import (
     PerfectReader,
     divergence,
+    impossible,
     next_tokens,
     story_divergence,
     true_distributions,
@@ -162,6 +163,28 @@ def test_the_truth_is_at_no_distance_from_itself_and_an_even_guess_at_its_own() 
     even = divergence(torch.full((len(truth), size), -math.log(size)), truth)
     entropies = torch.tensor([-sum(p * math.log(p) for p in row.values()) for row in truth], dtype=torch.float64)
     torch.testing.assert_close(even, math.log(size) - entropies, atol=1e-6, rtol=0)
+
+
+def test_the_impossible_has_what_the_possible_leaves_and_the_divergence_falls_in_two() -> None:
+    truth = true_distributions(story_data().tokenizer, stories.draw(0, 0).text)
+    size = story_data().tokenizer.vocab_size
+    even = torch.full((len(truth), size), -math.log(size), dtype=torch.float64)
+    expected = torch.tensor([1 - len(row) / size for row in truth], dtype=torch.float64)
+    torch.testing.assert_close(impossible(even, truth), expected)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(len(truth), size, generator=generator, dtype=torch.float64)
+    rows = logits.log_softmax(-1)
+    among = []
+    for row, options in zip(logits, truth, strict=True):
+        p = torch.tensor(list(options.values()), dtype=torch.float64)
+        among.append((p * (p.log() - row[list(options)].log_softmax(-1))).sum())
+    torch.testing.assert_close(divergence(rows, truth), torch.stack(among) - torch.log1p(-impossible(rows, truth)))
+    certain = torch.full((1, 3), -math.inf)
+    certain[0, 0] = 0.0
+    certain[0, 2] = math.log(1e-20)  # far below what 1 - p could tell from 0
+    assert impossible(certain, [{0: 1.0}]).item() == pytest.approx(1e-20, rel=1e-5)
+    with pytest.raises(InputError, match="3 predictions for 1 true distributions"):
+        impossible(torch.zeros(3, 5), [{0: 1.0}])
 
 
 def test_what_no_story_says_is_one_message() -> None:
