@@ -1,8 +1,8 @@
 """Lesson 18 in the GPT: of two endings one is better, and what counts is how much more the model gives it than before.
 
-Alt text: The GPT in one row with its distribution in colour; below it, an opening with two endings, a better and a worse
-one; from each comes the sum of its log-probabilities, model less reference; the difference of both, the margin, goes to
-a falling curve, the loss, with a dot at margin 0 and loss 0.693.
+Alt text: The GPT in one row with its distribution in colour; below it, an opening with two endings, a better and a
+worse one; from each comes the sum of its log-probabilities, model less reference; the difference of both, the margin,
+goes to a falling curve, the loss, with a dot at margin 0 and loss 0.693.
 """
 
 import math
