@@ -60,7 +60,7 @@ start_lesson()
 # %% [markdown]
 # ## Fewer bytes than numbers
 #
-# Lesson 20 opened the file of SmolLM2, a chat model that pip brings. Here is its size again, and what its tensors are made of.
+# [Lesson 20](20_modern_gpt.ipynb) opened the file of SmolLM2, a chat model that pip brings. Here is its size again, and what its tensors are made of.
 
 # %% tags=["nbval-ignore-output"]
 storyteller, story_tokenizer = load_model("storyteller")
@@ -650,9 +650,9 @@ assert one_token["float32"] > 0.3 * weight_bytes(large) / bandwidth
 assert spent[3] < 0.9 * 8 * spent[0]  # seen: a quarter
 
 # %% [markdown]
-# These numbers are of the machine where the cell last ran: here one with AVX2 and without units for bfloat16. In float32 a token takes about twice its floor, so most of it is waiting. And sixteen tokens in one pass take some three times as long as one, not sixteen times.
+# These numbers are of the machine where the cell last ran: here one with AVX2 and without units for bfloat16. In float32 a token takes about twice its floor, so most of it is waiting. And sixteen tokens in one pass take two to three times as long as one, not sixteen times.
 #
-# In 8 bits the floor is a quarter, but the token takes nearly as long as before, several times its floor. It does not wait any more. What is left is arithmetic: on its way each weight is widened to bfloat16, which this processor does slowly. In the package's benchmark (`benchmarks/real_model.py`, one thread of a quiet
+# In 8 bits the floor is a quarter, but the token takes only somewhat less time than before, several times its floor. It hardly waits any more. What is left is arithmetic: on its way each weight is widened to bfloat16, which this processor does slowly. In the package's benchmark (`benchmarks/real_model.py`, one thread of a quiet
 # machine of this kind) 8 bits write 27 tokens a second and float32 22. So the bytes say what can be gained *at most*, here four times, and the kernel says what is.
 #
 # ### Reading does not wait (optional)
