@@ -818,7 +818,7 @@ for name in ("rows not put back", "keys dealt in turn", "gate and up exchanged")
 for name in ("LayerNorm for RMSNorm", "rotary base 10,000", "epsilon 1e-6"):
     assert not is_smollm2 or abs(cost[name]) < 0.1
 assert abs(cost["epsilon 1e-6"]) < 0.01
-assert foreign.encode("a\n  1") != like_gpt2.encode("a\n  1")
+assert not is_smollm2 or foreign.encode("a\n  1") != like_gpt2.encode("a\n  1")
 
 # %% [markdown]
 # ### What a loss tells
