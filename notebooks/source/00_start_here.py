@@ -98,7 +98,7 @@ check.mean(mean)
 # %% [markdown]
 # ## The lessons
 #
-# The course takes about 33 hours. A lesson is one sitting. Where a heading ends in «(optional)», nothing later needs that
+# The course takes about 35 hours. A lesson is one sitting. Where a heading ends in «(optional)», nothing later needs that
 # section, and its minutes are not counted.
 #
 # | | lesson | you will understand | time |
@@ -121,6 +121,7 @@ check.mean(mean)
 # | 16 | [Instructions](16_instructions.ipynb) | from continuing to answering: template, mask, end; what mistakes cost | 95 min |
 # | 17 | [LoRA](17_lora.ipynb) | small matrices beside large ones: what they save, and what not | 95 min |
 # | 18 | [Preferences](18_preferences.ipynb) | which of two answers is better: DPO by hand, what it gains and what it breaks | 95 min |
+# | 19 | [Verified rewards](19_verified_rewards.ipynb) | policy gradients and GRPO against an exact verifier; reward hacking | 95 min |
 # | 20 | [A modern GPT](20_modern_gpt.ipynb) | four changes since GPT-2, each by hand; a real chat model in your code | 95 min |
 # | 21 | [Small numbers](21_small_numbers.ipynb) | 4 and 8 bits by hand; what they cost and save; a small model guesses, a large one checks | 95 min |
 # | 22 | [Evaluation](22_evaluation.ipynb) | what can be compared, and how sure a number is: tokenizers, choices, intervals, contamination, judges | 95 min |

@@ -840,4 +840,4 @@ folder.cleanup()
 # - Azar et al. 2023, A General Theoretical Paradigm to Understand Learning from Human Preferences, equation 17 (https://arxiv.org/abs/2310.12036)
 # - Meng, Xia and Chen 2024, SimPO: Simple Preference Optimization with a Reference-Free Reward (https://arxiv.org/abs/2405.14734)
 #
-# **Next** · Lesson 19 · Verified rewards (planned): no pairs, only right and wrong.
+# **Next** · [Lesson 19 · Verified rewards](19_verified_rewards.ipynb): no pairs, only right and wrong.

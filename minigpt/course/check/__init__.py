@@ -37,3 +37,4 @@ from minigpt.course.check.torch_and_slopes import by_columns, fit_line, linear_m
 from minigpt.course.check.training_on_a_cpu import clip, training_step, warmup_stable_decay
 from minigpt.course.check.training_on_a_gpu import intensity, mfu, next_scale, to_bfloat16
 from minigpt.course.check.transformer_block import dropout, layer_norm, pre_norm_block, through_residuals
+from minigpt.course.check.verified_rewards import clipped_gain, group_advantages, grpo_loss, happy_ending, k3
