@@ -209,7 +209,7 @@ def _loss(
         return ((each * mask).sum(dim=1) / mask.sum(dim=1)).mean()
     if weighting == "padded":
         return each.mean()
-    return (each * mask).sum() / {"token": mask.sum(), "sum": len(mask)}[weighting]
+    return (each * mask).sum() / (mask.sum() if weighting == "token" else len(mask))
 
 
 @Exercise
