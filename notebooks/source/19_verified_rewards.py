@@ -662,7 +662,7 @@ for name in ("before", "after"):
     print(f", interval {low:.1%} to {high:.1%}")
     print(f"    {then['nats']:.2f} nats from the truth, in the mean over true stories")
     unlike = ", ".join(f"{kind} {n:.1f}" for kind, n in then["effective"].items())
-    print(f"    as unlike as so many equally frequent ones: {unlike}")
+    print(f"    as unlike as so many equal shares: {unlike}")
 then = long_run["cooler"]
 low, high = wilson(then["right"], then["stories"])
 print(f"cooler: {then['right']} of {then['stories']}, interval {low:.1%} to {high:.1%}")
