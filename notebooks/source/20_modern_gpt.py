@@ -83,7 +83,7 @@ assert {"ffn_gate", "ffn_up", "ffn_down"} < {n.split(".")[2] for n in first}
 # Lay this beside GPT-2's list in lesson 14. There is no table of positions. There is no bias anywhere, and a norm has one vector, not two. The queries have 576 rows, the keys and values only 192. And the feed-forward network
 # has three matrices. Among the values, `rms_epsilon`, `rope.freq_base` and `head_count_kv` name what is behind it. The GPT of lesson 8 cannot hold this file. Four changes, and it can.
 #
-# ## 1 · RMSNorm: divide, and leave the mean
+# ## RMSNorm: divide, and leave the mean
 #
 # You met it in lesson 7. LayerNorm takes off the mean and divides by the standard deviation. **RMSNorm** (Zhang and Sennrich 2019) divides by the root of the mean square, and that is all:
 #
@@ -145,7 +145,7 @@ def rms_norm(x: Tensor, gain: Tensor, epsilon: float) -> Tensor:
 check.rms_norm(rms_norm)
 
 # %% [markdown]
-# ## 2 · Rotary positions: turn what is compared
+# ## Rotary positions: turn what is compared
 #
 # In lesson 3 you saw the idea of **rotary positions** (RoPE; Su et al. 2021). Nothing is added to the token's vector. Instead attention turns each query and each key by an angle that grows with its position. Take two numbers of a query as a point in the plane, and
 # turn it by half a radian for each position:
@@ -300,7 +300,7 @@ assert gain["trained on 40 tokens"][0] > 0 > gain["trained on 120"][1]
 # The model that knows such distances gains by the longer context. The one that does not gets *worse* by it, though it was shown more, and though nothing ended and nothing failed. (Sun et al. 2022 list rotary positions among those that do not extrapolate. Longer contexts
 # come from training on longer texts, mostly with a larger base.)
 #
-# ## 3 · SwiGLU: one way up is a gate
+# ## SwiGLU: one way up is a gate
 #
 # In lesson 6, **SwiGLU** (Shazeer 2020) was a formula. Two matrices lead up. What comes out of the first is bent by $\mathrm{SiLU}(z) = z / (1 + e^{-z})$ and then multiplies what comes out of the second. By hand, with three units inside:
 
@@ -387,7 +387,7 @@ with torch.no_grad():
 torch.testing.assert_close(packages(pair), with_formula)
 
 # %% [markdown]
-# ## 4 · Grouped queries: fewer keys to keep
+# ## Grouped queries: fewer keys to keep
 #
 # While a model writes, it keeps the keys and values of every token (lesson 13). In **grouped-query attention** (Ainslie et al. 2023) several heads of queries share one head of keys and values. This model has 9 heads of queries and 3 of keys. Who shares with whom?
 # Neighbours do: heads 0, 1, 2 read the first, 3, 4, 5 the second. In code, each head of keys is *repeated* for its group:
@@ -702,7 +702,7 @@ if is_smollm2:
 
 # %% [markdown]
 # One number of the first token. Sun et al. (2024) found such *massive activations* in many large models, mostly at fixed places such as the first token, and hold them for a constant that attention needs. A mean over tokens that counts this one is a mean of this one. And whoever squares it in
-# float16 gets the zeros of section 1.
+# float16 gets zeros, as with RMSNorm above.
 #
 # ## Mistakes that nobody reports
 #
