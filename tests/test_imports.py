@@ -37,7 +37,7 @@ ROOMS = {  # from the ground up; within a room, too
         *("tokenizer_json", "gguf", "llama", "smollm2", "models"),
     ],
     "evaluation": [
-        *("loss", "rolling", "floor", "truth", "stories", "evaluate"),
+        *("loss", "rolling", "floor", "truth", "gap", "stories", "evaluate"),
         *("intervals", "calibration", "choices", "answers", "labels", "tasks"),
     ],
     "training": [

@@ -43,6 +43,7 @@ from minigpt.evaluation.calibration import (
     reliability,
 )
 from minigpt.evaluation.choices import WAYS, Answered, score_choices
+from minigpt.evaluation.gap import gap_by_cause
 from minigpt.evaluation.intervals import bootstrap, compare, wilson
 from minigpt.evaluation.rolling import rolling_log_likelihoods
 from minigpt.evaluation.truth import divergence, true_distributions
@@ -901,6 +902,29 @@ assert 0.6 < certain.double().mean() < 0.9
 # Three quarters of all places are certain: the world leaves no choice. The storyteller makes few errors there; what it still loses, it loses at the dice.
 #
 # And the contaminated model? On its ten stories it looked better than perfect. Against the truth it is no better than the control run, and both are farther from it than the storyteller, by several times. The good score was memory.
+
+# %% [markdown]
+# ### Where the gap comes from (optional)
+#
+# A loss can be split further, by cause. A certain token is one of two kinds. Either it tells a fact that was told before, so the model needs its memory: the name of the hero, the home of a fox. Or it belongs to the wording of the sentence. And at every place a model can lose in two ways: it gives probability to tokens with which no story goes on, or it gives the right tokens the wrong odds.
+
+# %% tags=["nbval-ignore-output"]
+parts = gap_by_cause(storyteller, tokenizer, test)
+whole = sum(part.nats for part in parts.values())
+print(f"{whole:.3f} nats a story above the floor. Of these, at")
+for cause, part in parts.items():
+    amiss, unlike = part.impossible / whole, max(part.odds, 0) / whole
+    print(f"  {cause:<8} {part.tokens:5.1f} tokens a story: ", end="")
+    print(f"{amiss:4.0%} for impossible tokens, {unlike:4.0%} for odds")
+
+# %%
+per_story = float(lost["storyteller"].sum()) / len(test)
+assert math.isclose(whole, per_story, rel_tol=1e-3)
+assert parts["dice"].nats > 0.9 * whole and parts["memory"].nats < 0.1 * whole
+assert parts["dice"].impossible > 5 * parts["memory"].impossible
+
+# %% [markdown]
+# So this model's memory is nearly perfect: where a fact must be repeated, it repeats it. Its mistakes stand where something new is drawn, one time in twenty stories a word that the story world does not have at this place. Half of its gap are such words, half are odds: it takes some names for a little more frequent than they are.
 
 # %% [markdown]
 # ## Several tries (optional)
