@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from minigpt.config import InputError
-from minigpt.generation.decoding import Decoding, check_finite, last_logits
+from minigpt.generation.decoding import Decoding, check_finite, last_logits, records
 from minigpt.model.gpt import GPT
 from minigpt.text.tokenizer import CharTokenizer, Tokenizer
 
@@ -87,7 +87,7 @@ def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
     Lay the tokens side by side on a line, each as long as its probability, and see which one the number hits.
 
     Args:
-        probabilities: (B, V).
+        probabilities: (B, V), or numbers in proportion to them.
         uniform: (B,), random numbers, at least 0 and below 1.
 
     Returns:
@@ -320,6 +320,11 @@ class _Task:
         if problems:
             raise InputError("cannot generate: " + "; ".join(problems))
 
+    @property
+    def as_it_is(self) -> bool:
+        """Whether tokens are drawn from the model's own distribution."""
+        return (self.temperature, self.top_k, self.top_p, self.repetition_penalty) == (1.0, None, None, 1.0)
+
     def seeds(self) -> list[int]:
         """One for each prompt."""
         if isinstance(self.seed, list):
@@ -354,12 +359,15 @@ class _Rows:
         """Choose the next token of each row; nothing here waits for a GPU."""
         task = self.task
         # Many GPUs are 32 times slower in float64, and nobody reads more digits than float32 has.
-        precise = logits.double() if logits.is_cpu else logits.float()
-        log_probabilities = precise.log_softmax(dim=-1)
+        log_weights = logits.double() if logits.is_cpu else logits.float()
+        log_weights = log_weights - log_weights.amax(dim=-1, keepdim=True)
+        weights = log_weights.exp()  # (B, V), in proportion to the probabilities
         if self.seen is not None:
             logits = penalise_repetition(logits, self.seen, task.repetition_penalty)
         if task.temperature == 0:
             tokens = logits.argmax(dim=-1)  # (B,); what `distribution` and `draw` would find, sooner
+        elif task.as_it_is:
+            tokens = draw(weights, self.uniform[:, step])
         else:
             tokens = draw(distribution(logits, task.temperature, task.top_k, task.top_p), self.uniform[:, step])
         # Only logits that are not numbers lead out of the vocabulary; `hand_out` tells.
@@ -367,7 +375,7 @@ class _Rows:
         if self.seen is not None:
             self.seen.scatter_(1, tokens, True)
         self.ids = torch.cat([self.ids, tokens], dim=1)
-        self.log_probabilities.append(log_probabilities.gather(1, tokens))
+        self.log_probabilities.append(log_weights.gather(1, tokens) - weights.sum(dim=-1, keepdim=True).log())
 
     def hand_out(self) -> list[int]:
         """Give the samples what was written since the last time; return the rows that have not stopped."""
@@ -390,6 +398,13 @@ class _Rows:
         self.stopped = [False] * len(rows)
         if self.seen is not None:
             self.seen = self.seen[rows]
+
+
+def closed_up(rows: list[int]) -> list[int]:
+    """These rows, in an order in which as many as can be keep their places, so that few have to be moved."""
+    late = iter([row for row in rows if row >= len(rows)])
+    early = {row for row in rows if row < len(rows)}
+    return [place if place in early else next(late) for place in range(len(rows))]
 
 
 @torch.inference_mode()
@@ -422,8 +437,11 @@ def _steps(
             yield
             if not going:
                 return
-            # Drop rows that have stopped, but not at every stop: it copies the cache. A compiled step has one shape.
-            if len(going) <= 0.75 * len(rows.stopped) and not task.compile:
-                rows.keep(going)
+            # Drop rows that have stopped; a GPU, which records each shape anew, not at every stop. A compiled step has
+            # one shape.
+            most = len(rows.stopped) * (0.75 if records(rows.ids.device) else 1)
+            if len(going) < len(rows.stopped) and len(going) <= most and not task.compile:
+                kept = closed_up(going)
+                rows.keep(kept)
                 if decoding is not None:
-                    decoding.keep(going)
+                    decoding.keep(kept)

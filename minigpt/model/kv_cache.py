@@ -79,8 +79,10 @@ class KVCache:
         """Keep these sequences, in this order, with what stands before `position`; others no longer cost.
 
         A sequence may be kept more than once. What stands before `start` is not moved: say so where it is the same in
-        all sequences.
+        all sequences. Nor is a sequence that keeps its place.
         """
+        places = [place for place, row in enumerate(rows) if row != place]
+        moved = [rows[place] for place in places]
         for store in (self.keys, self.values):
-            store[:, : len(rows), :, start:position] = store[:, rows, :, start:position]
+            store[:, places, :, start:position] = store[:, moved, :, start:position]
         self.keys, self.values = self.keys[:, : len(rows)], self.values[:, : len(rows)]
