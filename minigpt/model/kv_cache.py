@@ -9,7 +9,7 @@ from minigpt.config import GPTConfig, InputError
 
 
 class KVCache:
-    """Keys and values of every layer, allocated once for the whole context, for inference.
+    """Keys and values of every layer, allocated ahead, for inference.
 
     In a causal model the keys and values of a token never change when later tokens arrive, so generation computes
     them once. Shazeer 2019 (section 2.4) writes this out and counts what it costs.
@@ -68,6 +68,16 @@ class KVCache:
         self.keys[layer, :, :, position:end] = keys.repeat_interleave(n, dim=0)
         self.values[layer, :, :, position:end] = values.repeat_interleave(n, dim=0)
         return self.keys[layer, ::n, :, :end], self.values[layer, ::n, :, :end]
+
+    def grow(self, length: int, position: int) -> None:
+        """Make room for `length` tokens; what stands before `position` is kept."""
+
+        def larger(store: Tensor) -> Tensor:
+            copied = store.new_empty(*store.shape[:3], length, store.size(4))
+            copied[..., :position, :] = store[..., :position, :]
+            return copied
+
+        self.keys, self.values = larger(self.keys), larger(self.values)
 
     def part(self, rows: slice, start: int) -> "KVCache":
         """Some sequences of this cache, from column `start` on, as a cache of their own: a view, not a copy."""

@@ -152,16 +152,29 @@ def test_the_columns_before_start_may_stay_where_they_are():
     torch.testing.assert_close(logits, torch.stack(expected))
 
 
-def test_the_cache_is_allocated_once_and_no_longer_than_needed():
+@pytest.mark.parametrize("growth", [1, 2, 5])
+def test_a_cache_that_grows_keeps_what_is_in_it(growth: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(decoding, "GROWTH", growth)
+    model, texts = model_of(), [[1, 2, 3], [4]]
+    with torch.inference_mode():
+        rows = Decoding(model, texts, 1, 9)
+        rows.prefill()
+        for token in range(9):
+            assert rows.filled <= rows.cache.keys.size(3) <= min(rows.filled + growth, 12)
+            logits = rows.step(torch.tensor([[token], [token + 1]]))
+            texts = [[*text, token + i] for i, text in enumerate(texts)]
+            torch.testing.assert_close(logits, torch.stack([alone(model, text) for text in texts]))
+
+
+def test_the_cache_is_no_longer_than_needed():
     model = model_of()
     with torch.inference_mode():
         rows = Decoding(model, [[1, 2, 3], [4]], 2, 5)
-        before = rows.cache.keys.data_ptr()
         assert rows.cache.keys.shape == (2, 4, 2, 3 + 5, 4)
         rows.prefill()
         for _ in range(5):
             rows.step(torch.ones(4, 1, dtype=torch.long))
-        assert rows.cache.keys.data_ptr() == before
+        assert rows.cache.keys.shape == (2, 4, 2, 3 + 5, 4)
     assert Decoding(model, [[1] * 20], 1, 99).cache.keys.size(3) == CONFIG.context_length
 
 

@@ -22,6 +22,7 @@ from minigpt.generation.generate import (
     _Rows,
     _steps,
     _Task,
+    closed_up,
     distribution,
     draw,
     generate,
@@ -542,8 +543,35 @@ def test_stopped_samples_no_longer_cost(use_cache: bool):
         samples = generate(model, [1, 2], 200, num=40, seed=1, stop_token=4, use_cache=use_cache)
     for step, (batch_size, _) in enumerate(shapes[1:], start=1):
         writing = sum(len(sample) >= step for sample in samples)  # those whose token number `step` was no stop token
-        assert writing <= batch_size < max(writing / 0.75, writing + 1) + 1e-9
+        assert batch_size == writing
     assert len(shapes) == max(len(sample) for sample in samples) + 1 < 200  # and it ends with the last
+
+
+def test_a_gpu_drops_them_when_a_quarter_has_stopped(monkeypatch: pytest.MonkeyPatch):
+    """Each number of rows is another recording there."""
+    model = writer()
+    expected = generate(model, [1, 2], 200, num=40, seed=1, stop_token=4, use_cache=False)
+    monkeypatch.setattr("minigpt.generation.generate.records", lambda device: True)
+    with passes_through(model) as shapes:
+        assert generate(model, [1, 2], 200, num=40, seed=1, stop_token=4, use_cache=False) == expected
+    for step, (batch_size, _) in enumerate(shapes[1:], start=1):
+        writing = sum(len(sample) >= step for sample in expected)
+        assert writing <= batch_size < max(writing / 0.75, writing + 1) + 1e-9
+
+
+@given(st.sets(st.integers(0, 20)))
+def test_few_rows_move_when_others_leave(rows: set[int]):
+    closed = closed_up(sorted(rows))
+    assert sorted(closed) == sorted(rows)
+    assert all(closed[row] == row for row in rows if row < len(rows))
+
+
+def test_the_models_own_distribution_is_drawn_from_as_any_other():
+    """One way to it leads past `distribution`."""
+    model = writer()
+    for seed in range(5):
+        as_it_is = generate(model, [1, 2], 30, num=20, seed=seed)
+        assert as_it_is == generate(model, [1, 2], 30, num=20, seed=seed, top_k=CONFIG.vocab_size)
 
 
 def test_stream_yields_each_token_as_soon_as_it_is_drawn():

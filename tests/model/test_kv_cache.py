@@ -109,6 +109,16 @@ def test_keep_leaves_what_stands_before_start():
     assert torch.equal(keys, torch.cat([old[0][:, :, :3], old[0][[2, 2, 0], :, 3:], new[0]], dim=2))
 
 
+def test_it_can_grow():
+    cache, old, new = KVCache(CONFIG, 2, length=4, dtype=torch.float64), keys_and_values(2, 3), keys_and_values(2, 4)
+    cache.update(1, *old, position=0)
+    cache.grow(7, position=3)
+    assert cache.keys.shape == cache.values.shape == (3, 2, 2, 7, 4) and cache.keys.dtype == torch.float64
+    keys, values = cache.update(1, *new, position=3)
+    assert torch.equal(keys, torch.cat([old[0], new[0]], dim=2).double())
+    assert torch.equal(values, torch.cat([old[1], new[1]], dim=2).double())
+
+
 @pytest.mark.parametrize("rows", [[0], [1, 3], [0, 2, 3], [0, 1, 2, 3], [3, 0, 0], [2, 2, 2, 1]])
 def test_keep_drops_the_other_sequences(rows: list[int]):
     cache = KVCache(CONFIG, 4)
