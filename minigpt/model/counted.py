@@ -1,13 +1,39 @@
-"""What the output head reads, only where a target counts: of a conversation, at a twentieth of its tokens."""
+"""What the output head reads, with less work: only where a target counts, and what two rows begin with only once."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minigpt.config import GPTConfig
 from minigpt.model.attention import rotate, rotation
 from minigpt.model.gpt import GPT
+
+Heads = tuple[Tensor, Tensor, Tensor]
+
+
+def _heads(config: GPTConfig, block: Any, x: Tensor, turn: tuple[Tensor, Tensor] | None) -> Heads:
+    """Queries, keys and values as the block's attention makes them of x (B, T, d_model): each (B, h, T, head_size)."""
+    attention = block.attention
+    q, k, v = (
+        part.view(*x.shape[:2], -1, config.head_size).transpose(1, 2)
+        for part in attention.qkv(block.attention_norm(x)).split(attention.widths, dim=-1)
+    )
+    if turn is not None:
+        q, k = rotate(q, turn), rotate(k, turn)
+    if config.kv_heads < config.n_heads:
+        k, v = (part.repeat_interleave(config.n_heads // config.kv_heads, dim=1) for part in (k, v))
+    return q, k, v
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, dropout: float = 0.0) -> Tensor:
+    """Attention where visible (B, 1, n, T) is True, (B, n, h, head_size)."""
+    if q.dtype == torch.bfloat16:  # slow in this one operation, as in CausalSelfAttention
+        q, k, v = q.float(), k.float(), v.float()
+    with torch.autocast(q.device.type, enabled=False):
+        return F.scaled_dot_product_attention(q, k, v, visible, dropout).transpose(1, 2)
 
 
 def hidden_states_at(model: GPT, ids: Tensor, counted: Tensor) -> Tensor:
@@ -24,7 +50,7 @@ def hidden_states_at(model: GPT, ids: Tensor, counted: Tensor) -> Tensor:
     Returns:
         (N, d_model), in the order of the rows and in them of the places.
     """
-    (B, T), config = ids.shape, model.config
+    T, config = ids.size(1), model.config
     last: Any = model.blocks[-1]
     x = model.token_embedding(ids)  # (B, T, d_model)
     if config.positions == "learned":
@@ -33,29 +59,88 @@ def hidden_states_at(model: GPT, ids: Tensor, counted: Tensor) -> Tensor:
     for block in model.blocks[:-1]:
         x = block(x)
 
-    attention = last.attention
-    q, k, v = (  # (B, h, T, head_size), and twice (B, kv_heads, T, head_size)
-        part.view(B, T, -1, config.head_size).transpose(1, 2)
-        for part in attention.qkv(last.attention_norm(x)).split(attention.widths, dim=-1)
-    )
+    turn = None
     if config.positions == "rope":
         turn = rotation(torch.arange(T, device=ids.device), config.head_size, config.rope_base)
-        q, k = rotate(q, turn), rotate(k, turn)
-    if config.kv_heads < config.n_heads:
-        k, v = (part.repeat_interleave(config.n_heads // config.kv_heads, dim=1) for part in (k, v))
+    q, k, v = _heads(config, last, x, turn)
     # As many queries for each row as the row with the most has; those to spare stand at other places and are dropped.
     most = int(counted.sum(1).max())
     places = counted.int().argsort(dim=1, descending=True, stable=True)[:, :most]  # (B, n)
     asked = counted.gather(1, places)
     visible = torch.arange(T, device=ids.device) <= places[:, None, :, None]  # (B, 1, n, T)
     q = q.gather(2, places[:, None, :, None].expand(-1, config.n_heads, -1, config.head_size))
-    if q.dtype == torch.bfloat16:  # slow in this one operation, as in CausalSelfAttention
-        q, k, v = q.float(), k.float(), v.float()
-    with torch.autocast(q.device.type, enabled=False):
-        y = F.scaled_dot_product_attention(q, k, v, visible, attention.dropout if model.training else 0.0)
-    y = attention.output(y.transpose(1, 2)[asked].flatten(1))  # (N, d_model)
+    y = _attend(q, k, v, visible, last.attention.dropout if model.training else 0.0)
+    y = last.attention.output(y[asked].flatten(1))  # (N, d_model)
 
     x = x[counted] + last.dropout(y)
     x = x + last.dropout(last.feed_forward(last.feed_forward_norm(x)))
     x = model.final_norm(x)
     return x
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows of which each two neighbours are a pair: row 0 and 1, 2 and 3, …; what a pair begins with is shared."""
+
+    first: Tensor
+    """(n,): how much of each pair's first row has to be read, in tokens."""
+    second: Tensor
+    common: Tensor
+    """(n,): how many tokens the two begin with alike."""
+
+    @staticmethod
+    def of(ids: Tensor, counted: Tensor) -> "Pairs":
+        """The pairs of ids (2 n, T), read up to the last place that is counted (2 n, T)."""
+        ends = (counted * torch.arange(1, ids.size(1) + 1, device=ids.device)).amax(dim=1)
+        alike = (ids[0::2] == ids[1::2]).cumprod(dim=1).sum(dim=1)
+        return Pairs(ends[0::2], ends[1::2], alike.minimum(ends[0::2]).minimum(ends[1::2]))
+
+    @property
+    def lengths(self) -> Tensor:
+        """Of the pairs when read as one row: the first whole, then of the second what is its own."""
+        return self.first + self.second - self.common
+
+    def save_much(self) -> bool:
+        """Whether a quarter of the tokens or more need not be read twice."""
+        return bool(4 * self.common.sum() > (self.first + self.second).sum())
+
+
+def hidden_states_of_pairs(model: GPT, ids: Tensor, counted: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """`model.hidden_states(ids)[counted]`, each only once for both rows of a pair where they begin alike.
+
+    A pair is read as one row: the first, and behind it what is the second's own, which stands at its own positions and
+    does not see what is the first's own.
+
+    Args:
+        model: without a cache, and without dropout.
+        ids: (2 n, T), which fit into the context.
+        counted: (2 n, T), true at N places.
+        pairs: `Pairs.of` the two.
+
+    Returns:
+        hidden states (U, d_model), and for each of the N places which of these is its own, (N,).
+    """
+    config, columns = model.config, torch.arange(ids.size(1), device=ids.device)
+    first, common = pairs.first[:, None], pairs.common[:, None]  # (n, 1)
+    width = int(pairs.lengths.max())
+    places = torch.arange(width, device=ids.device)
+    own = places >= first  # (n, width): the second's own, and behind it padding
+    positions = torch.where(own, places - first + common, places).clamp(max=ids.size(1) - 1)
+    x = model.token_embedding(torch.where(own, ids[1::2].gather(1, positions), ids[0::2].gather(1, positions)))
+    turn = None
+    if config.positions == "learned":
+        x = x + model.position_embedding(positions)
+    else:
+        turn = rotation(positions[:, None], config.head_size, config.rope_base)
+    seen = (places < common)[:, None] | (own[:, :, None] == own[:, None])  # (n, width, width)
+    visible = (seen & (places <= places[:, None]))[:, None]
+    blocks: Any = model.blocks
+    for block in blocks:
+        y = _attend(*_heads(config, block, x, turn), visible)
+        x = x + block.attention.output(y.flatten(2))
+        x = x + block.feed_forward(block.feed_forward_norm(x))
+    # Where the places of both rows stand: (n, 2, T).
+    second = torch.where(columns < common, columns, columns - common + first)
+    stand = torch.stack([columns.expand_as(second), second], dim=1) + width * torch.arange(len(first))[:, None, None]
+    found, index = stand.flatten(0, 1)[counted].unique(return_inverse=True)
+    return model.final_norm(x.flatten(0, 1).index_select(0, found)), index

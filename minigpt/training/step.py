@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from minigpt import runtime
 from minigpt.config import IGNORE, GPTConfig, InputError, TrainConfig
-from minigpt.model.counted import hidden_states_at
+from minigpt.model.counted import Pairs, hidden_states_at, hidden_states_of_pairs
 from minigpt.model.gpt import GPT, next_token_loss
 from minigpt.runtime import rank, world_size
 from minigpt.text.tokenizer import Tokenizer
@@ -95,7 +95,8 @@ class ModelWithLoss(nn.Module):
     """The model and its loss as one module: compiled as a whole, it never holds the logits longer than it must.
 
     With `counted_only` it computes logits only where a target counts and, where these are few, most of the last block:
-    of a chat that is a twentieth, and in a small model the two are half of the work. The loss is the same.
+    of a chat that is a twentieth, and in a small model the two are half of the work. The loss is the same. For an
+    objective, which knows no dropout, it reads what neighbouring rows begin with only once.
     """
 
     def __init__(self, model: GPT, device: torch.device, precision: runtime.Precision) -> None:
@@ -123,11 +124,19 @@ class ModelWithLoss(nn.Module):
 
     def log_probabilities(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Of each target, in nats: (B, T); 0 where a target does not count."""
+        asked = targets != IGNORE
+        if self.counted_only and len(inputs) % 2 == 0 and (pairs := Pairs.of(inputs, asked)).save_much():
+            with runtime.autocast(self.device, self.precision):
+                hidden, index = hidden_states_of_pairs(self.model, inputs, asked, pairs)
+                logits = self.model.output_head(hidden)
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            found = logits.log_softmax(dim=-1)[index, targets[asked]]
+            return found.new_zeros(targets.shape).masked_scatter(asked, found)
         logits, counted = self.outputs(inputs, targets)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         found = -F.cross_entropy(logits.flatten(0, 1), counted.flatten(), ignore_index=IGNORE, reduction="none")
         if self.counted_only:
-            found = found.new_zeros(targets.shape).masked_scatter(targets != IGNORE, found)
+            found = found.new_zeros(targets.shape).masked_scatter(asked, found)
         return found.view(targets.shape)
 
 

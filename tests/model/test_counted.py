@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from minigpt.config import GPTConfig
-from minigpt.model.counted import hidden_states_at
+from minigpt.model.counted import Pairs, hidden_states_at, hidden_states_of_pairs
 from minigpt.model.gpt import GPT
 from minigpt.model.lora import adapter_state, with_adapters
 
@@ -60,6 +60,55 @@ def test_states_and_gradients_are_those_of_the_whole_model(options: dict[str, An
         pairs = zip(states_and_gradients(model, fast), states_and_gradients(model, slow), strict=True)
         for one, other in pairs:
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+PAIRED = torch.tensor(
+    [
+        [1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 3, 4, 0, 6, 7, 8, 9],  # four alike, then other ones
+        [1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 3, 4, 5, 6, 7, 8, 9],  # all alike
+        [1, 2, 3, 4, 5, 6, 7, 8, 9], [2, 2, 3, 4, 5, 6, 7, 8, 9],  # none
+    ]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("options", VARIED)
+@pytest.mark.parametrize("lora", [False, True])
+def test_pairs_that_begin_alike_have_the_states_and_gradients_of_the_whole_model(
+    options: dict[str, Any], lora: bool
+) -> None:
+    model = model_of(**options)
+    if lora:
+        model = with_adapters(model, 2, 4.0)
+        for tensor in adapter_state(model).values():
+            nn.init.normal_(tensor)
+    for places, n_read in (
+        ([range(9)] * 6, 9 + 5 + 9 + 9 + 9),
+        ([[2, 3, 4], range(1, 9), [8], range(9), [0], []], 3 + 1 + 5 + 9 + 1),
+        ([[0, 1], [0], [], [], [6], [6, 7]], 2 + 0 + 1 + 2),
+    ):
+        counted = torch.zeros(6, 9, dtype=torch.bool)
+        for row, columns in enumerate(places):
+            counted[row, list(columns)] = True
+        hidden, index = hidden_states_of_pairs(model, PAIRED, counted, Pairs.of(PAIRED, counted))
+        assert len(hidden) == n_read, "what both begin with is there once"
+        pairs = zip(
+            states_and_gradients(model, hidden[index]),
+            states_and_gradients(model, model.hidden_states(PAIRED)[counted]),
+            strict=True,
+        )
+        for one, other in pairs:
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_pairs_are_read_to_the_last_place_that_counts() -> None:
+    counted = torch.zeros(6, 9, dtype=torch.bool)
+    counted[0, 4], counted[1, 8], counted[2, 2], counted[3, 5], counted[5, 1] = (True,) * 5
+    pairs = Pairs.of(PAIRED, counted)
+    assert pairs.first.tolist() == [5, 3, 0] and pairs.second.tolist() == [9, 6, 2]
+    assert pairs.common.tolist() == [4, 3, 0] and pairs.lengths.tolist() == [10, 6, 2]
+    assert pairs.save_much()  # 7 of 25
+    assert not Pairs.of(IDS[:2], torch.ones(2, 9, dtype=torch.bool)).save_much()
+    assert not Pairs.of(IDS[:2], torch.zeros(2, 9, dtype=torch.bool)).save_much()
 
 
 def test_autocast_keeps_the_dtype_of_the_whole_model() -> None:

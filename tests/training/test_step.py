@@ -44,6 +44,28 @@ def test_logits_only_where_a_target_counts_give_the_same_loss_and_gradients(shar
     assert seen == [(int((one.targets != IGNORE).sum()), 50)]
 
 
+@pytest.mark.parametrize("common", [0, 20])
+def test_what_neighbours_begin_with_is_read_once_and_their_log_probabilities_are_the_same(common: int) -> None:
+    torch.manual_seed(0)
+    network = ModelWithLoss(GPT(SHAPE).double(), CPU, "float32")
+    one = batch(4, 30)
+    one.inputs[1::2, :common] = one.inputs[0::2, :common]
+    targets = one.targets.masked_fill(torch.rand(4, 30) < 0.2, IGNORE)
+    targets[:, -1] = 0
+    found: list[Tensor] = []
+    read: list[torch.Size] = []
+    first: Any = network.model.blocks[0]
+    first.attention.qkv.register_forward_hook(lambda module, inputs, output: read.append(output.shape))
+    for network.counted_only in (False, True):
+        table = network.log_probabilities(one.inputs, targets)
+        weights = torch.linspace(-1, 2, 120, dtype=torch.float64).view(4, 30)
+        found += [table, *torch.autograd.grad((weights * table).sum(), list(network.parameters()))]
+    half = len(found) // 2
+    for ours, theirs in zip(found[half:], found[:half], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
+    assert read[1][:2] == ((2, 40) if common else (4, 30))
+
+
 def test_a_run_on_a_cpu_computes_only_those_and_a_compiled_one_all() -> None:
     for compile in (False, True):
         stepper = Stepper(GPT(SHAPE), TrainConfig(compile=compile, batch_size=4), CPU, "float32")
