@@ -1,9 +1,16 @@
-"""Multiple choice beside lm-eval: 200 questions, four choices each, the same log-likelihoods.
+"""Multiple choice beside lm-eval, and patching beside transformer-lens.
+
+Multiple choice: 200 questions, four choices each, the same log-likelihoods.
 
 A question is a story of the story world without its last sentence, a choice is a last sentence. The model is exported
 and read by lm-eval's HFLM; the log-likelihoods of all 800 pairs are compared before the clock runs. lm-eval reads the
 context anew for each choice, minigpt once. In float32, each with the number of threads that suits it best, lm-eval with
-the fastest of a few batch sizes. Started by its own name, `python -m benchmarks.evaluation`.
+the fastest of a few batch sizes.
+
+Patching: the first tokens of 100 stories, and of their twins, in which the hero has another name. Every head of the
+storyteller, and the stream before every layer at every place, gets what it had in the twin; both tables are compared
+before the clock runs. transformer-lens runs a whole pass for each, minigpt what the patch can change. In float32, one
+thread each. Started by its own name, `python -m benchmarks.evaluation`.
 """
 
 import tempfile
@@ -15,10 +22,14 @@ from typing import Any
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from torch import Tensor
 
 from benchmarks import __main__ as command
-from benchmarks.measure import Options, Result, check, clocks, compare, interleave
+from benchmarks.measure import Options, Result, Row, check, clocks, compare, interleave
 from minigpt.config import GPTConfig
+from minigpt.course.inside.activations import activations
+from minigpt.course.inside.patching import patch_heads, patch_stream
+from minigpt.course.inside.twins import hero_twins
 from minigpt.evaluation.choices import encode_question, log_likelihoods
 from minigpt.model.gpt import GPT
 from minigpt.runtime import fastest_threads
@@ -32,6 +43,9 @@ QUESTIONS = 200
 BATCH_SIZES = (4, 16, 64)
 TARGET = 2.0
 """How many times as fast as lm-eval we mean to be."""
+STORIES, TOKENS = 100, 32
+PATCHING_TARGET = 3.0
+"""How many times as fast as transformer-lens we mean to be."""
 
 
 def questions(count: int = QUESTIONS) -> list[Question]:
@@ -74,6 +88,45 @@ def fastest_batch(path: Path, asked: list[Question]) -> tuple[Any, int]:
     return HFLM(pretrained=str(path), device="cpu", dtype="float32", batch_size=best), best
 
 
+def patching() -> Row:
+    """Two tables of patches, ours and those of transformer-lens."""
+    from transformer_lens import patching as lens
+    from transformer_lens.model_bridge import TransformerBridge
+
+    torch.set_num_threads(1)
+    model, tokenizer = load_model("storyteller")
+    twins = hero_twins(tokenizer, STORIES)
+    here, there = twins.here[:, :TOKENS], twins.there[:, :TOKENS]
+    rows = torch.arange(STORIES)
+
+    def lead(logits: Tensor) -> Tensor:
+        return logits[rows, -1, twins.new] - logits[rows, -1, twins.old]
+
+    def mine() -> tuple[Tensor, Tensor]:
+        source = activations(model, there)
+        return patch_heads(model, activations(model, here), source, lead), patch_stream(model, here, source, lead)[:-1]
+
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        path = Path(folder) / "model"
+        export_gpt2(model, tokenizer, path)
+        bridge = TransformerBridge.boot_transformers(str(path), device="cpu")
+
+        def other() -> tuple[Tensor, Tensor]:
+            _, source = bridge.run_with_cache(there)
+            tables = (lens.get_act_patch_attn_head_out_all_pos, lens.get_act_patch_resid_pre)
+            return tuple(table(bridge, here, source, lambda logits: lead(logits).mean()) for table in tables)
+
+        for ours_, theirs_ in zip(mine(), other(), strict=True):
+            far = (ours_ - theirs_).abs().max().item() / theirs_.abs().max().item()
+            check(far < 1e-4, f"transformer-lens gives other tables, up to {far:.1e} away")
+        times = interleave({"minigpt": mine, "transformer-lens": other}, rounds=2, warm_up=0)
+    return compare(
+        f"patching {model.config.n_layers * model.config.n_heads} heads and {model.config.n_layers * TOKENS} places",
+        times["minigpt"], times["transformer-lens"], "transformer-lens", clock="cpu", target=PATCHING_TARGET,
+        notes=f"the storyteller, {STORIES} stories of {TOKENS} tokens, float32, 1 thread, seconds of CPU",
+    )  # fmt: skip
+
+
 def run(options: Options) -> Result:
     _, tokenizer = load_model("storyteller")
     assert isinstance(tokenizer, BPETokenizer)
@@ -101,7 +154,7 @@ def run(options: Options) -> Result:
         unit="questions/s", amount=QUESTIONS, target=TARGET,
         notes=f"6 × 384, float32; threads: ours {mine}, lm-eval {other_s}; lm-eval's batch size: {size}",
     )  # fmt: skip
-    return Result([row])
+    return Result([row, patching()])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,12 @@ from minigpt.course.check.feed_forward import exactly_one, feed_forward_share, f
 from minigpt.course.check.full_gpt import gpt_forward_flops, gpt_parameters, initialise, untie, your_gpt
 from minigpt.course.check.generation import cached_attention, nucleus, sample_token, write_until_stop
 from minigpt.course.check.gpt2_weights import conv1d_to_linear, head_weights, our_name, text_bits_per_byte
+from minigpt.course.check.inside_the_model import (
+    copying_score,
+    random_labels,
+    shares_by_place,
+    taken_away,
+)
 from minigpt.course.check.instructions import answer_loss, chat_targets, render_chat, until_end
 from minigpt.course.check.lora import adapted_layer, adapter_numbers, bytes_held, low_rank
 from minigpt.course.check.loss_backprop_adamw import (
