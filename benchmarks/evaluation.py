@@ -9,7 +9,8 @@ the fastest of a few batch sizes.
 
 Patching: the first tokens of 100 stories, and of their twins, in which the hero has another name. Every head of the
 storyteller, and the stream before every layer at every place, gets what it had in the twin; both tables are compared
-before the clock runs. transformer-lens runs a whole pass for each, minigpt what the patch can change. In float32, one
+before the clock runs. transformer-lens runs a whole pass for each, minigpt what the patch can change and the metric
+reads. In float32, one
 thread each. Started by its own name, `python -m benchmarks.evaluation`.
 """
 
@@ -104,7 +105,8 @@ def patching() -> Row:
 
     def mine() -> tuple[Tensor, Tensor]:
         source = activations(model, there)
-        return patch_heads(model, activations(model, here), source, lead), patch_stream(model, here, source, lead)[:-1]
+        heads = patch_heads(model, activations(model, here), source, lead, reads_from=TOKENS - 1)
+        return heads, patch_stream(model, here, source, lead, reads_from=TOKENS - 1)[:-1]
 
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         path = Path(folder) / "model"

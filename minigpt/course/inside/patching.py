@@ -90,7 +90,7 @@ def effect(model: GPT, ids: Tensor, edits: Mapping[str, Edit], metric: Metric) -
 
 
 @torch.no_grad()
-def patch_heads(model: GPT, cache: Cache, source: Cache, metric: Metric) -> Tensor:
+def patch_heads(model: GPT, cache: Cache, source: Cache, metric: Metric, reads_from: int = 0) -> Tensor:
     """Each head in turn gets what it gave in another text; all else goes on from there: (n_layers, h).
 
     Args:
@@ -98,23 +98,28 @@ def patch_heads(model: GPT, cache: Cache, source: Cache, metric: Metric) -> Tens
         cache: `activations` of the texts.
         source: `activations` of the other texts, as many and as long.
         metric: its mean over the texts is the result.
+        reads_from: the first place of which the metric looks at the logits: those before are not computed.
     """
     check_same(cache, source)
+    _check_place(cache, reads_from)
     training = model.training
     model.eval()
+    logits = cache["logits"].clone()
     found = torch.zeros(model.config.n_layers, model.config.n_heads, dtype=torch.float64)
     for layer in range(model.config.n_layers):
         name = f"{layer + 1}.heads"
         for head in range(model.config.n_heads):
             heads = put(source[name], head)(cache[name])
             before = cache["embeddings"] if layer == 0 else cache[f"{layer}.stream"]
-            found[layer, head] = metric(_from_heads(model, before, heads, layer)).double().mean()
+            middle = _last_middle(model, before, heads, layer)
+            logits[:, reads_from:] = _logits(model, middle[:, reads_from:])
+            found[layer, head] = metric(logits).double().mean()
     model.train(training)
     return found
 
 
 @torch.no_grad()
-def patch_stream(model: GPT, ids: Tensor, source: Cache, metric: Metric) -> Tensor:
+def patch_stream(model: GPT, ids: Tensor, source: Cache, metric: Metric, reads_from: int = 0) -> Tensor:
     """The stream at one place gets what it was in another text: (n_layers + 1, T), from the embeddings up.
 
     In a causal model nothing before the place changes, so that only the rest runs again, beside kept keys and values.
@@ -124,9 +129,11 @@ def patch_stream(model: GPT, ids: Tensor, source: Cache, metric: Metric) -> Tens
         ids: (B, T), the texts.
         source: `activations` of the other texts, as many and as long.
         metric: its mean over the texts is the result.
+        reads_from: as of `patch_heads`.
     """
     cache = activations(model, ids)
     check_same(cache, source)
+    _check_place(cache, reads_from)
     states = ["embeddings", *(f"{layer}.stream" for layer in range(1, model.config.n_layers + 1))]
     B, T = ids.shape
     kept = KVCache(model.config, B, length=T, device=cache["final"].device, dtype=cache["final"].dtype)
@@ -134,15 +141,21 @@ def patch_stream(model: GPT, ids: Tensor, source: Cache, metric: Metric) -> Tens
     training = model.training
     model.eval()
     blocks: list[Any] = list(model.blocks)
-    for layer, name in enumerate(states):
+    for layer, name in enumerate(states[:-1]):
+        logits = cache["logits"].clone()
         for position in reversed(range(T)):  # each run writes keys and values from its place on, so the last goes first
             if position == T - 1:
                 model.hidden_states(ids, kept)
             stream = put(source[name], position=position)(cache[name])[:, position:]
-            for i in range(layer, len(blocks)):
+            for i in range(layer, len(blocks) - 1):
                 stream = blocks[i](stream, kept, i, position)
-            logits = model.output_head(model.final_norm(stream))[..., : model.config.vocab_size]
-            found[layer, position] = metric(torch.cat([cache["logits"][:, :position], logits], dim=1)).double().mean()
+            begin = max(position, reads_from)
+            added = blocks[-1].attention(blocks[-1].attention_norm(stream), kept, len(blocks) - 1, position)
+            logits[:, begin:] = _logits(model, (stream + added)[:, begin - position :])
+            found[layer, position] = metric(logits).double().mean()
+    for position in range(T):  # after the last layer a place speaks for itself alone
+        logits = put(source["logits"], position=position)(cache["logits"])
+        found[-1, position] = metric(logits).double().mean()
     model.train(training)
     return found
 
@@ -156,12 +169,24 @@ def check_same(cache: Cache, source: Cache) -> None:
         )
 
 
-def _from_heads(model: GPT, before: Tensor, heads: Tensor, layer: int) -> Tensor:
-    """The logits when a layer's heads are known: the layers below it need not run again."""
-    block: Any = model.blocks[layer]
-    middle = before + block.attention.output(heads.flatten(2))
-    stream = middle + block.feed_forward(block.feed_forward_norm(middle))
-    for following in model.blocks[layer + 1 :]:
-        stream = following(stream)
-    logits: Tensor = model.output_head(model.final_norm(stream))
+def _check_place(cache: Cache, reads_from: int) -> None:
+    length = cache["embeddings"].size(1)
+    if not 0 <= reads_from < length:
+        raise InputError(f"reads_from is {reads_from}; it must be a place in the texts, 0 to {length - 1}")
+
+
+def _logits(model: GPT, middle: Tensor) -> Tensor:
+    """What becomes of the stream after the last attention: each place by itself, so that some will do."""
+    block: Any = model.blocks[-1]
+    logits: Tensor = model.output_head(model.final_norm(middle + block.feed_forward(block.feed_forward_norm(middle))))
     return logits[..., : model.config.vocab_size]
+
+
+def _last_middle(model: GPT, before: Tensor, heads: Tensor, layer: int) -> Tensor:
+    """The stream after the last attention when a layer's heads are known: the layers below it need not run again."""
+    blocks: list[Any] = list(model.blocks)
+    middle: Tensor = before + blocks[layer].attention.output(heads.flatten(2))
+    for block, following in zip(blocks[layer:], blocks[layer + 1 :], strict=False):
+        stream = middle + block.feed_forward(block.feed_forward_norm(middle))
+        middle = stream + following.attention(following.attention_norm(stream))
+    return middle

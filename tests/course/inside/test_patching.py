@@ -22,6 +22,8 @@ def test_tables_are_those_of_whole_passes_with_hooks(config: GPTConfig):
     model = model_with(config)
     cache, source = activations(model, IDS), activations(model.train(), OTHER)
     heads, stream = patch_heads(model, cache, source, lead), patch_stream(model, IDS, source, lead)
+    torch.testing.assert_close(patch_heads(model, cache, source, lead, reads_from=4), heads)  # `lead` reads the last
+    torch.testing.assert_close(patch_stream(model, IDS, source, lead, reads_from=4), stream)
     assert heads.shape == (3, config.n_heads) and stream.shape == (4, 5)
     for layer in range(3):
         name = f"{layer + 1}.heads"
@@ -37,6 +39,9 @@ def test_tables_are_those_of_whole_passes_with_hooks(config: GPTConfig):
     torch.testing.assert_close(stream[3, :-1], lead(cache["logits"]).mean().expand(4))
     with pytest.raises(InputError, match="2 texts of 5 tokens and 2 of 4"):
         patch_heads(model, cache, activations(model, OTHER[:, :4]), lead)
+    for place in (-1, 5):
+        with pytest.raises(InputError, match=f"reads_from is {place}; it must be a place in the texts, 0 to 4"):
+            patch_stream(model, IDS, source, lead, reads_from=place)
 
 
 def test_three_ways_to_take_away():
