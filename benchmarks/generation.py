@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from benchmarks.measure import Options, Result, Row, check, clocks, compare, interleave
+from benchmarks.measure import Options, Result, Row, check, clocks, compare, interleave, with_threads
 from minigpt.config import GPTConfig
 from minigpt.generation.generate import generate_batch
 from minigpt.model.gpt import GPT
@@ -59,11 +59,6 @@ def theirs(model: Any, prompts: Texts, n: int = NEW) -> Texts:
         ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=n, pad_token_id=0
     )[:, ids.size(1) :].tolist()
     return texts
-
-
-def with_threads(threads: int, work: Callable[..., Texts], *args: Any, **options: Any) -> Texts:
-    torch.set_num_threads(threads)
-    return work(*args, **options)
 
 
 def run(options: Options) -> Result:

@@ -27,7 +27,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -77,6 +77,15 @@ class Times:
     def __mul__(self, factor: float) -> "Times":
         """What so many such pieces of work would take."""
         return Times([factor * t for t in self.wall], [factor * t for t in self.cpu])
+
+
+T = TypeVar("T")
+
+
+def with_threads(threads: int, work: Callable[..., T], *args: Any, **options: Any) -> T:
+    """The work's result, computed with so many threads."""
+    torch.set_num_threads(threads)
+    return work(*args, **options)
 
 
 def interleave(

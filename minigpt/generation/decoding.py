@@ -49,12 +49,21 @@ def check_finite(values: Tensor) -> None:
         )
 
 
+def by_columns(weight: Tensor) -> Tensor:
+    """The same weight (d_out, d_in), stored column by column: few rows that are multiplied by it wait less for memory.
+
+    One that is stored so comes back as it is, and so does a vector.
+    """
+    return weight.t().contiguous().t()
+
+
 def product(x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor | None = None) -> Tensor:
     """A linear layer, (B, d_in) -> (B, d_out), whole or in parts, for several threads.
 
     Args:
         x: (B, d_in).
-        weight: (d_out, d_in), or (parts, d_in, d_out / parts).
+        weight: (d_out, d_in); or (parts, d_in, d_out / parts), whose parts stand side by side in the result; or
+            (parts, d_in / parts, d_out), whose parts are added up.
         bias: (d_out,), or (parts, 1, d_out / parts).
         scale: (d_out,), of a weight in 8 bits (`minigpt.model.int8`).
     """
@@ -62,6 +71,9 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor | None
         return int8_product(x, weight, scale, bias)
     if weight.dim() == 2:
         return F.linear(x, weight, bias)
+    if weight.size(1) < x.size(1):
+        y = torch.bmm(x.view(len(x), len(weight), -1).transpose(0, 1), weight).sum(dim=0)
+        return y if bias is None else y + bias
     y = x.expand(len(weight), -1, -1)
     y = torch.bmm(y, weight) if bias is None else torch.baddbmm(bias, y, weight)
     return y.transpose(0, 1).flatten(1)
@@ -240,9 +252,12 @@ class Decoding:
             weight, bias = module.weight, module.bias
             if isinstance(module, Int8Linear):
                 return weight, bias, module.scale
+            if on_cpu and weight.t().is_contiguous():  # stored so when it was read: parts are a view
+                parts = math.gcd(threads, module.in_features) if weight.numel() >= SMALL else 1
+                return (weight.t().view(parts, -1, module.out_features) if parts > 1 else weight), bias
             parts = math.gcd(2 * threads, module.out_features)
             if parts == 1 or threads == 1 or not on_cpu or weight.numel() < SMALL:
-                return weight.t().contiguous().t() if copied else weight, bias
+                return by_columns(weight) if copied else weight, bias
             weight = weight.view(parts, -1, module.in_features).transpose(1, 2)
             return weight.contiguous() if copied else weight, None if bias is None else bias.view(parts, 1, -1)
 

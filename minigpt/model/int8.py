@@ -30,7 +30,7 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     scale = weight.abs().amax(dim=1).float() / 127
     numbers = weight.float() / scale.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
-    return numbers.round().clamp(-127, 127).to(torch.int8), scale
+    return numbers.round().clamp(-127, 127).to(torch.int8).contiguous(), scale
 
 
 def widened(numbers: Tensor, scale: Tensor) -> Tensor:

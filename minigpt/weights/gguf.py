@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from minigpt.config import GPTConfig, InputError
+from minigpt.generation.decoding import by_columns
 from minigpt.model.gpt import GPT, holding, parameter_count
 from minigpt.runtime import available_memory
 from minigpt.text.tokenizer import END_OF_TEXT, ForeignTokenizer
@@ -39,6 +40,8 @@ CONTROL = 3
 def load_gguf(path: str | Path) -> tuple[GPT, ForeignTokenizer]:
     """The model of a GGUF file, its blocks widened to float32, on the CPU, in evaluation mode; and its tokenizer.
 
+    Its matrices are stored column by column, as writing wants them (`by_columns`).
+
     Raises:
         InputError: for a file that cannot be read (`read_gguf`), a model that is no Llama, whose sizes contradict each
             other, with blocks of an unknown kind, or that needs more memory than there is, before it is taken.
@@ -56,6 +59,8 @@ def load_gguf(path: str | Path) -> tuple[GPT, ForeignTokenizer]:
         check_memory(4 * parameter_count(config))
         tensors = {_name(name): torch.from_numpy(numbers_of(file, name, config)) for name in file.tensors}
         state = llama_layout.from_llama(tensors, config)
+        for name, tensor in state.items():
+            state[name] = by_columns(tensor)
     except InputError as problem:
         raise InputError(f"{str(file.path)!r} cannot be used: {problem}") from None
     return holding(config, state), tokenizer

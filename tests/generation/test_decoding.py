@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from minigpt.config import Activation, GPTConfig, Norm, Positions
 from minigpt.generation import decoding
 from minigpt.generation.beam_search import beam_search
-from minigpt.generation.decoding import Decoding, attend, last_logits, product
+from minigpt.generation.decoding import Decoding, attend, by_columns, last_logits, product
 from minigpt.generation.generate import generate, generate_batch
 from minigpt.model.gpt import GPT
 from minigpt.model.kv_cache import KVCache
@@ -42,6 +42,13 @@ def model_of(config: GPTConfig = CONFIG) -> GPT:
     return model
 
 
+def stored_by_columns(model: GPT) -> GPT:
+    """The same model, its matrices stored as the reader of GGUF files stores them."""
+    for parameter in model.parameters():
+        parameter.data = by_columns(parameter.data)
+    return model
+
+
 def alone(model: GPT, text: list[int]) -> torch.Tensor:
     """Logits after a text, by the definition: (V,)."""
     return model(torch.tensor([text]))[0, -1]
@@ -54,12 +61,13 @@ def alone(model: GPT, text: list[int]) -> torch.Tensor:
     max_new_tokens=st.sampled_from([12, 40]),  # below and above where the weights are copied
     kept=st.lists(st.integers(0, 11), min_size=1, max_size=4),
     threads=st.sampled_from([1, 2]),  # with two, the weights are in parts
+    columns=st.booleans(),
 )
-@settings(max_examples=60)
+@settings(max_examples=80)
 def test_every_row_has_the_logits_that_it_has_alone(
-    config: GPTConfig, lengths: list[int], num: int, max_new_tokens: int, kept: list[int], threads: int
+    config: GPTConfig, lengths: list[int], num: int, max_new_tokens: int, kept: list[int], threads: int, columns: bool
 ):
-    model = model_of(config)
+    model = stored_by_columns(model_of(config)) if columns else model_of(config)
     generator = torch.Generator().manual_seed(sum(lengths))
     prompts = [torch.randint(11, (length,), generator=generator).tolist() for length in lengths]
     texts = [list(prompt) for prompt in prompts for _ in range(num)]
@@ -223,6 +231,28 @@ def test_each_thread_has_a_part_of_the_weights_stored_by_column_for_long_texts(
     assert torch.equal(in_parts.transpose(1, 2).reshape(original.shape), original)
     assert in_parts.is_contiguous() == copied
     assert (used.data_ptr() == original.data_ptr()) != copied
+
+
+@pytest.mark.parametrize(("threads", "shape"), [(1, (24, 8)), (2, (2, 4, 24)), (3, (24, 8)), (12, (4, 2, 24))])
+def test_of_a_weight_that_is_stored_by_column_each_thread_has_a_part_and_nothing_is_copied(
+    threads: int, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(decoding, "SMALL", 0)
+    model = stored_by_columns(model_of())
+    original = dict(model.named_parameters())["blocks.0.attention.qkv.weight"]
+    used = Decoding(model, [[1]], 1, 40).weights[0][1][0]
+    assert used.shape == shape
+    assert used.data_ptr() == original.data_ptr()
+
+
+def test_parts_of_the_inputs_are_added_up():
+    layer = torch.nn.Linear(6, 5, dtype=torch.float64)
+    x = torch.randn(4, 6, dtype=torch.float64)
+    for parts in (2, 3, 6):
+        weight = layer.weight.t().reshape(parts, -1, 5)
+        torch.testing.assert_close(product(x, weight, layer.bias), layer(x))
+        torch.testing.assert_close(product(x, weight, None), layer(x) - layer.bias)
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -46,6 +46,7 @@ def test_layer_by_layer_it_is_transformers(kinds: tuple[str, str], tied: bool, t
     assert ours.config.tie_embeddings == tied and not ours.training and ours.config.rope_base == 5000
     assert ours.config.vocab_size == tokenizer.vocab_size == len(TOKENS) and ours.config.norm_epsilon == 1e-5
     assert (ours.output_head.weight is ours.token_embedding.weight) == tied
+    assert all(parameter.t().is_contiguous() for parameter in ours.parameters())
 
 
 def test_the_rows_of_queries_and_keys_are_put_back() -> None:
