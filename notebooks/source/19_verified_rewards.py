@@ -22,6 +22,7 @@
 import copy
 import json
 import math
+import random
 import re
 import textwrap
 from dataclasses import replace
@@ -433,7 +434,7 @@ check.k3(k3)
 # %% [markdown]
 # ### Exercise 4 · the loss of GRPO (★★★, 18 min)
 #
-# Put it together, from an empty cell. You are given, for `B` answers of at most `T` tokens:
+# You are given, for `B` answers of at most `T` tokens:
 #
 # - `now`, `old`, `reference` (B, T): log-probabilities of the tokens; places behind an answer's end hold zeros,
 # - `mask` (B, T): 1 where there is a token, 0 behind the end,
@@ -531,7 +532,7 @@ for step, found in enumerate(by_step):
 assert len(by_step) == 8 and by_step[0]["kl"] < 1e-3 < by_step[-1]["kl"]
 
 # %% [markdown]
-# Did it get better? Look at the intervals before you answer. Eight shares of 64 stories each lie between 85% and 100% by chance alone, and a rising curve of such points is easily had. Counting would take some thousand stories. We can do better: this is a world whose true probabilities are known.
+# Did it get better? Eight shares of 64 stories each lie between 80% and 100% by chance alone, and a rising curve of such points is easily had. Counting would take some thousand stories. We can do better: this is a world whose true probabilities are known.
 #
 # ## Exactly what changed
 #
@@ -607,11 +608,13 @@ assert after_rewards[0] < 1.5 * as_it_was[0] and after_rewards[1] > 3 * as_it_wa
 #
 # ## Where did the gain come from?
 #
-# A longer run, below, gains more. For any gain there are two simpler causes. Each is a control.
+# A longer run, below, gains more. For any gain and any price there are simpler causes. Each is a control.
 #
 # **Fine-tuning on what was right.** The right stories of all eight steps, in the same order, for ordinary fine-tuning with the same optimiser, the same rate and as many steps. (As a policy gradient this is a baseline of 0: right stories say «more of this», wrong ones say nothing.)
 #
 # **A lower temperature.** Perhaps the model has only become more careful. Dividing the storyteller's own logits by a number below 1 makes it so as well, and costs no training at all.
+#
+# **A reward that knows nothing.** The same eight steps, but a die gives each story its 1 or 0, with 1 as often as the verifier did.
 
 
 # %%
@@ -635,22 +638,30 @@ def fine_tuned(texts: list[str], steps: int, rate: float = 1e-3) -> GPT:
     return model.eval()
 
 
+def by_the_die(prompt: Prompt, answer: str) -> float:
+    """1 for 94 texts of 100, whatever they say; the same for the same text."""
+    return float(random.Random(answer).random() < 0.94)
+
+
 # %% tags=["nbval-ignore-output"]
 filtered = fine_tuned(kept, steps=8)
 on_right_ones = weigh("right ones alone", filtered)
 coolest = weigh("temperature 0.8", storyteller, temperature=0.8)
+by_luck, luck_by_step = by_rewards(by_the_die, steps=8)
+after_luck = weigh("after 8 of luck", by_luck)
 
 # %%
+assert 0.6 * as_it_was[0] < after_luck[0] and after_luck[1] > 3 * as_it_was[1]
 assert coolest[0] < 0.6 * as_it_was[0] and coolest[1] < after_rewards[1]
 
 # %% [markdown]
-# Fine-tuning on the right stories alone costs as much, and gained nothing that we could see. The temperature puts both to shame: at 0.8 far fewer stories go wrong, and the model has hardly moved from the truth.
+# Fine-tuning on the right stories alone costs as much, and gained nothing that we could see. The reward that knows nothing gained nothing either, yet moved the model half as far or more: much of the price is what noisy steps cost. The temperature puts all three to shame: at 0.8 far fewer stories go wrong, and the model has hardly moved from the truth.
 #
 # Why? Most of its mistakes are words of a tiny probability. A lower temperature makes all of them smaller at once. The verifier has to be shown them one by one, each in a story that it fails, and cannot say which word it was. So before you train a model with rewards, try what it can do without.
 #
 # ### A longer run
 #
-# Eight steps fit into a lesson. Sixty rounds of 128 stories take some minutes. That run was made once, with GRPO's own division by the standard deviation, DAPO's upper clip, and two updates from the same stories; `benchmarks/verified_rewards.py` has the command. What you see now was measured there, not here. Its nats are the whole divergence from the truth, with what the model gives to impossible tokens, over 100 stories: so the storyteller begins at 0.11, more than above.
+# Eight steps fit into a lesson. Sixty rounds of 128 stories take some minutes. That run was made once, with GRPO's own division by the standard deviation, DAPO's upper clip, and two updates from the same stories; `benchmarks/verified_rewards.py` has the command. It was measured there. Its nats are the whole divergence from the truth, with what the model gives to impossible tokens, over 100 stories: so the storyteller begins at 0.11, more than above.
 
 # %%
 stored = resources.files("minigpt.course").joinpath("verified_rewards.json")
@@ -680,7 +691,7 @@ plots.curves(
 )
 
 # %% [markdown]
-# One story in a hundred is wrong now, where it was six. And look at the price. In the mean a true story has lost 28 nats of its log-probability: a factor of $e^{28}$, more than a million million. Of 24 heroes the model tells of seven, as it were, and of twelve colours of two. Nobody asked for that. It is what becomes of everything else when one thing alone is rewarded.
+# One story in a hundred is wrong now, where it was six. And look at the price. A true story has lost 28 nats of its log-probability: a factor of more than a million million. Of 24 heroes the model tells of seven, as it were, and of twelve colours of two. It is what becomes of everything else when one thing alone is rewarded.
 #
 # The last line is the control, the storyteller as it was at temperature 0.8. The two intervals overlap, and what it costs in nats stands above.
 
@@ -728,7 +739,7 @@ assert last_four(hacked_by_step, "reward") > 1.3 * hacked_by_step[0]["reward"]
 assert last_four(hacked_by_step, "right") < 0.9 and hacked_by_step[-1]["kl"] > 5
 
 # %% [markdown]
-# The reward rises to several times what it was, and in the end hardly a story is right. The model found what the verifier pays for, within a few steps, and let go of what it does not look at: this is **reward hacking**. Had we looked at the reward alone, we would have called it a success.
+# The reward rises to several times what it was, and in the end hardly a story is right. The model found what the verifier pays for, within a few steps, and let go of what it does not look at: this is **reward hacking**.
 #
 # Gao et al. (2022) drew this for large models: a stand-in for what is wanted (the **proxy**) against the thing itself, over the distance from the start. Trained on the proxy, the thing itself first rises with it and then falls. (Ours has little to gain at the beginning: 94 stories of 100 were right.)
 #
@@ -762,7 +773,7 @@ assert last_four(held_by_step, "right") > last_four(hacked_by_step, "right")
 #
 # ### Exercise 5 · a reward that is harder to hack (★★☆, 6 min)
 #
-# The next wish is happy stories, and to count the word «happy» would be hacked in the same way. Write a reward that cannot be had so. A text that is not a right story of the story world gets 0, whatever else it has. A right one gets 1 if the word «happy» stands in it, and 0.5 if not. More of the word earns no more. (`stories.verify(text).consistent` says whether a story is right. Mind that «unhappy» is another word.)
+# The next wish is happy stories. Write a reward that cannot be had by repeating «happy». A text that is not a right story of the story world gets 0, whatever else it has. A right one gets 1 if the word «happy» stands in it, and 0.5 if not. More of the word earns no more. (`stories.verify(text).consistent` says whether a story is right. Mind that «unhappy» is another word.)
 
 
 # %% tags=["exercise"]
