@@ -26,6 +26,7 @@ MARKDOWN = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", *CARDS]
 NOT_A_PAGE = ["__init__", "__main__"]  # modules without a page of their own
 
 TO_MODULE = re.compile(r"\]\((?:\.\./)*(minigpt(?:/\w+)*)\.py\)")
+TO_SITE = re.compile(r"\]\(((?:\.\./)*)site/")  # those pages stand one folder higher here
 TO_FOLDER = re.compile(r"\]\(((?:notebooks/)?solutions)/?\)")
 BARE_ADDRESS = re.compile(
     r"(?<![<(\"'`])(?<!\]\()\bhttps?://[^\s<>()`]+[^\s<>()`.,;:]|(?<=[^\]]\()https?://[^\s<>()`]+"
@@ -60,6 +61,7 @@ def for_the_site(text: str, depth: int) -> str:
     parts = FENCED.split(text)  # every other one is code
     for i in range(0, len(parts), 2):
         part = TO_MODULE.sub(lambda m: f"]({up}reference/{m[1].replace('/', '.')}.rst)", parts[i])
+        part = TO_SITE.sub(r"](\1", part)
         part = TO_FOLDER.sub(r"](\1/index.md)", part)
         parts[i] = BARE_ADDRESS.sub(lambda m: f"<{m[0]}>", part)
     return "".join(parts)
@@ -160,7 +162,7 @@ def collect(source: Path) -> None:
     for name in MARKDOWN:
         page = source / name
         page.parent.mkdir(parents=True, exist_ok=True)
-        text = (ROOT / name).read_text(encoding="utf-8").replace("](site/", "](")
+        text = (ROOT / name).read_text(encoding="utf-8")
         page.write_text(for_the_site(text, depth=name.count("/")), encoding="utf-8")
 
     folder = source / "notebooks" / "solutions"

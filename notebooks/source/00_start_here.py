@@ -98,7 +98,7 @@ check.mean(mean)
 # %% [markdown]
 # ## The lessons
 #
-# The course takes about 36 hours. A lesson is one sitting. Where a heading ends in «(optional)», nothing later needs that
+# The course takes about 38 hours. A lesson is one sitting. Where a heading ends in «(optional)», nothing later needs that
 # section, and its minutes are not counted.
 #
 # | | lesson | you will understand | time |
@@ -126,6 +126,7 @@ check.mean(mean)
 # | 21 | [Small numbers](21_small_numbers.ipynb) | 4 and 8 bits by hand; what they cost and save; a small model guesses, a large one checks | 95 min |
 # | 22 | [Evaluation](22_evaluation.ipynb) | what can be compared, and how sure a number is: tokenizers, choices, intervals, contamination, judges | 95 min |
 # | 24 | [Inside the model](24_inside_the_model.ipynb) | where a fact is kept and who fetches it: lens, induction, patching, probes, steering, and what each shows | 95 min |
+# | 25 | [Limits](25_limits.ipynb) | what it keeps by heart, invents, prefers, costs and obeys, measured; what the law asks | 95 min |
 #
 # **Where to begin?** With lesson 1, if in doubt. If you have never used torch, or slopes and logarithms are long ago, read
 # [Torch and slopes](00b_torch_and_slopes.ipynb) first; each lesson says which of its sections it needs. Each lesson stands

@@ -965,4 +965,4 @@ assert price["at the full stop", 8][0] < price["at the full stop", 2][0] - 0.1
 # - Hewitt and Liang 2019, Designing and Interpreting Probes with Control Tasks (https://aclanthology.org/D19-1275)
 # - Turner et al. 2023, Steering Language Models With Activation Engineering (https://arxiv.org/abs/2308.10248)
 #
-# **Next** · Lesson 25 · Limits (planned): what it memorises, invents, prefers and costs.
+# **Next** · [Lesson 25 · Limits](25_limits.ipynb): what it memorises, invents, prefers and costs.

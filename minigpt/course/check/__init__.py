@@ -18,6 +18,13 @@ from minigpt.course.check.inside_the_model import (
     taken_away,
 )
 from minigpt.course.check.instructions import answer_loss, chat_targets, render_chat, until_end
+from minigpt.course.check.limits import (
+    at_temperature,
+    clip_each,
+    exposure_of,
+    kilowatt_hours,
+    without_near_copies,
+)
 from minigpt.course.check.lora import adapted_layer, adapter_numbers, bytes_held, low_rank
 from minigpt.course.check.loss_backprop_adamw import (
     adamw_step,
