@@ -45,7 +45,7 @@ figures: .venv/.dev
 # Beside the peers, in thirty minutes on two quiet cores. Tiny Shakespeare is downloaded once, or: make bench DATA=file.txt
 # llms-from-scratch asks for tensorflow and numpy below 2.1, transformer-lens for wandb, none of which what we import of them needs: hence --no-deps.
 bench: .venv/.dev
-	$(BIN)/python -m pip install --no-deps llms-from-scratch==1.0.19 transformer-lens==4.3.0 einops==0.8.2 fancy-einsum==0.0.3 jaxtyping==0.3.11 wadler-lindig==0.1.8 beartype==0.23.1
+	$(BIN)/python -m pip install --no-deps -c constraints.txt xllamacpp llms-from-scratch==1.0.19 transformer-lens==4.3.0 einops==0.8.2 fancy-einsum==0.0.3 jaxtyping==0.3.11 wadler-lindig==0.1.8 beartype==0.23.1
 	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))
 
 # The lessons, the solutions and the reference as pages to read, in build/site: plain files that need no network

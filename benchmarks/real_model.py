@@ -2,8 +2,11 @@
 
 From the start of a process to the first token; greedy decoding of 64 tokens after a prompt of 64, in float32 and with
 weights in 8 bits, where the tokens in float32 are compared first; reading a prompt of 512; and the memory that a
-process holds after it has decoded. Then eight chats at once through `minigpt serve`, and one after the other. Reading
-and decoding with the number of threads with which each is fastest; the rest with one. It takes some minutes.
+process holds after it has decoded. Reading and decoding have the number of threads with which each is fastest.
+
+Then decoding beside llama.cpp, which reads the same file and multiplies its blocks as they are (`make bench` brings
+xllamacpp, which holds it compiled), and eight chats at once through `minigpt serve` and one after the other: on one
+thread each. It takes some minutes.
 """
 
 import asyncio
@@ -95,6 +98,23 @@ def ours_read(model: GPT, ids: torch.Tensor) -> torch.Tensor:
     return last_logits(model, ids)
 
 
+def llama_cpp(path: Any, prompt: list[int]) -> Callable[[], object]:
+    """Greedy decoding of the same prompt by llama.cpp, on one thread."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path, params.n_ctx, params.n_parallel, params.verbosity = str(path), 512, 1, -1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    server = xllamacpp.Server(params)
+    asked = {"prompt": prompt, "n_predict": NEW, "temperature": 0.0, "cache_prompt": False, "ignore_eos": True}
+
+    def write() -> int:
+        return int(server.handle_completions(asked)["timings"]["predicted_n"])
+
+    check(write() == NEW, f"llama.cpp writes {write()} tokens, not {NEW}")
+    return write
+
+
 def start_to_first_token(path: str) -> list[Row]:
     """Time to the first token, and memory after some tokens, each in a process of its own."""
     works = {
@@ -180,6 +200,12 @@ def run(options: Options) -> Result:
         work = f"decoding {NEW} tokens after {PROMPT}, SmolLM2, {what}"
         rows.append(compare(work, times[ours], times["theirs"], "transformers", amount=NEW, target=target, **tokens))
     torch.set_num_threads(1)
+    works = {"int8": partial(ours_write, small, prompt[:PROMPT]), "llama.cpp": llama_cpp(path, prompt[:PROMPT])}
+    times = interleave(works)
+    rows.append(
+        compare(f"decoding {NEW} tokens after {PROMPT}, SmolLM2, 8 bits, one thread", times["int8"], times["llama.cpp"],
+                "llama.cpp, its Q4_1", amount=NEW, target=0.5, unit="tokens/s", notes="one thread each")
+    )  # fmt: skip
     rows.append(eight_chats(model, tokenizer))
     return Result(rows)
 
