@@ -133,7 +133,7 @@ print(f"code {SECRET} has rank {rank}, and log2(8) - log2({rank}) = {by_hand:.0f
 def exposure_of(scores: Sequence[float], secret: int) -> float:
     """log2 of how many there are, minus log2 of the secret's rank."""
     ### BEGIN SOLUTION
-    before = sum(score > scores[secret] for score in scores)
+    before = sum(other > scores[secret] for other in scores)
     return math.log2(len(scores)) - math.log2(1 + before)
     ### END SOLUTION
 
