@@ -38,7 +38,7 @@ ROOMS = {  # from the ground up; within a room, too
     ],
     "evaluation": [
         *("loss", "rolling", "floor", "truth", "gap", "stories", "evaluate"),
-        *("intervals", "calibration", "choices", "answers", "labels", "tasks"),
+        *("intervals", "calibration", "choices", "answers", "labels", "tasks", "laws"),
     ],
     "training": [
         *("shard", "muon", "optim", "step", "stopping", "metrics", "state", "trainer"),

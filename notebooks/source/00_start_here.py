@@ -98,7 +98,7 @@ check.mean(mean)
 # %% [markdown]
 # ## The lessons
 #
-# The course takes about 38 hours. A lesson is one sitting. Where a heading ends in «(optional)», nothing later needs that
+# The course takes about 39 hours. A lesson is one sitting. Where a heading ends in «(optional)», nothing later needs that
 # section, and its minutes are not counted.
 #
 # | | lesson | you will understand | time |
@@ -125,6 +125,7 @@ check.mean(mean)
 # | 20 | [A modern GPT](20_modern_gpt.ipynb) | four changes since GPT-2, each by hand; a real chat model in your code | 95 min |
 # | 21 | [Small numbers](21_small_numbers.ipynb) | 4 and 8 bits by hand; what they cost and save; a small model guesses, a large one checks | 95 min |
 # | 22 | [Evaluation](22_evaluation.ipynb) | what can be compared, and how sure a number is: tokenizers, choices, intervals, contamination, judges | 95 min |
+# | 23 | [Scaling laws](23_scaling_laws.ipynb) | loss against size, length and compute, where the floor is known; what small models foretell | 95 min |
 # | 24 | [Inside the model](24_inside_the_model.ipynb) | where a fact is kept and who fetches it: lens, induction, patching, probes, steering, and what each shows | 95 min |
 # | 25 | [Limits](25_limits.ipynb) | what it keeps by heart, invents, prefers, costs and obeys, measured; what the law asks | 95 min |
 #

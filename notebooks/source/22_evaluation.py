@@ -1007,4 +1007,4 @@ check.one_of_k(one_of_k)
 # - Guo et al. 2017, On Calibration of Modern Neural Networks (https://arxiv.org/abs/1706.04599)
 # - Chen et al. 2021, Evaluating Large Language Models Trained on Code, section 2.1 (https://arxiv.org/abs/2107.03374)
 #
-# **Next** · Lesson 23 · Scaling laws (planned): twenty models, and what the small ones foretell of the large.
+# **Next** · [Lesson 23 · Scaling laws](23_scaling_laws.ipynb): twenty models, and what the small ones foretell of the large.

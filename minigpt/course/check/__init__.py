@@ -43,6 +43,7 @@ from minigpt.course.check.preferences import (
     pair_loss,
     why_it_stays,
 )
+from minigpt.course.check.scaling_laws import best_split, fit_on_grid, law_error, power_law, straight_line
 from minigpt.course.check.small_numbers import checked_guesses, make_block, nibbles, to_8_bits, tokens_a_pass
 from minigpt.course.check.start_here import mean
 from minigpt.course.check.tokenization import chat_prompt, encode_word, group_digits, merge, train_bpe
