@@ -597,7 +597,7 @@ cold = [
 assert math.isclose(slope(cold), 2 * slopes[400])
 
 # %% [markdown]
-# After 100 sentences each it has learned that «she» or «he» comes here, and hardly who is who: it *levels*. After 400 it comes near to the text's odds, from below. Nothing was amplified. (One text and one model: a suggestion. Three texts gave the same picture.) So «the model amplifies what is in its text» is no law of learning. But the last line of the cell above doubles
+# After 100 sentences each it has learned that «she» or «he» comes here, and hardly who is who: it *levels*. After 400 it comes near to the text's odds: single animals stray to both sides of their interval, and over all eight the slope is still below 1. On the whole nothing was amplified. (One text and one model: a suggestion. Three texts gave the same picture.) So «the model amplifies what is in its text» is no law of learning. But the last line of the cell above doubles
 # the slope, and it changed no weight.
 #
 # ### Colder is not neutral
@@ -823,19 +823,19 @@ tokens_way, text_way, marks, reminder, signs_out = list(obeys)[2:]
 assert obeys["no order"] == 0
 assert wilson(obeys[tokens_way], 24)[0] > wilson(obeys[text_way], 24)[1] - 0.05
 assert wilson(obeys[reminder], 24)[1] < wilson(obeys[tokens_way], 24)[0]
-assert obeys[signs_out] >= obeys[text_way]
+assert wilson(obeys[signs_out], 24)[0] > wilson(obeys[text_way], 24)[1]
 
 # %% [markdown]
 # Read it line by line:
 #
-# - *A sentence* is obeyed by some. This model follows few orders of any kind; a larger one follows more, and so more of these.
+# - *A sentence* is obeyed by some. This model follows few orders of any kind; a model that follows more may follow more of these.
 # - *Signs that become tokens*: most obey. It is a turn like any other.
 # - *Signs that stay text* help, and are not enough: the intervals say by how much they may help. The model has no rule that only tokens count.
 # - *Marks around the document* are not told apart from no marks with 24 documents.
-# - *A reminder* behind the document is best here. It has a price to look for: count the right answers. And it stands where *we* know that the order stands at the end.
-# - *The filter* took out every `<|…|>`, and it did not help at all. What is left, «user», the order, «assistant», persuades as well as the signs did. A filter stops the wording that its author thought of.
+# - *A reminder* behind the document is best here. It does two things at once, for it asks the question again: which of them helped, this test cannot say.
+# - *The filter* took out every `<|…|>`, and made it worse: its interval lies above that of the line where the signs stayed. What is left is «user», the order, «assistant», and perhaps that reads more like a talk than with the signs between (a guess). A filter stops the wording that its author thought of.
 #
-# None of it is a wall, but for the first: that signs stay text holds for every model and every text, because it is done in the program and not asked of the model. What 24 documents and one small model show of the others is a suggestion for this model and this order.
+# One of them is a wall, and a low one. That signs stay text keeps strangers from *writing a turn*, in every model and for every text, because it is done in the program and not asked of the model. Nothing here keeps a model from obeying text. What 24 documents and one small model show of the others is a suggestion for this model and this order.
 #
 # ### Some answers (optional)
 #
@@ -882,7 +882,7 @@ assert above == ["Llama 3.1 405B (2024)"]
 #
 # ### A model card (optional)
 #
-# A **model card** is something you can write tonight. Here are the parts that Mitchell et al. propose, searched for in the card of our own helper:
+# A **model card** is something you can write tonight. Here are seven things that Mitchell et al. propose for it, in our words, searched for in the card of our own helper:
 
 # %%
 card = (injection.FILE.parents[1] / "helper" / "MODEL_CARD.md").read_text("utf-8")
