@@ -30,7 +30,7 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     scale = weight.abs().amax(dim=1).float() / 127
     numbers = weight.float() / scale.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
-    return numbers.round().clamp(-127, 127).to(torch.int8).contiguous(), scale
+    return numbers.round().clamp(-127, 127).to(torch.int8), scale
 
 
 def widened(numbers: Tensor, scale: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Int8Linear(nn.Module):
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        self.register_buffer("weight", weight)
+        self.register_buffer("weight", weight.contiguous())  # products read it row by row
         self.register_buffer("scale", scale)
         self.register_buffer("bias", bias)
 
@@ -88,7 +88,7 @@ class Int8Embedding(nn.Module):
 
     def __init__(self, weight: Tensor, scale: Tensor) -> None:
         super().__init__()
-        self.register_buffer("weight", weight)
+        self.register_buffer("weight", weight.contiguous())
         self.register_buffer("scale", scale)
 
     def forward(self, ids: Tensor) -> Tensor:
