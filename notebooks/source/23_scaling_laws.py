@@ -577,7 +577,7 @@ for name in ("as above", "no embedding"):
 # %% [markdown]
 # The law's best sizes lie above those of the runs that were best, in all three. Our sizes are a factor of three or four apart, so that one cannot say more. In the question at the beginning, 80,112 parameters won, and the law names 108,068.
 #
-# The last two lines are a quarrel of two famous papers in small: counted without the embedding, the best size seems to grow faster.
+# The last two lines are a quarrel of two famous papers in small: counted without the embedding, the best size seems to grow faster. From twenty runs, and with no interval beside it, that is a hint.
 #
 # This is the cheapest model *to train*. Who will use a model a million times trains a smaller one for longer: it costs more once, and less each time.
 

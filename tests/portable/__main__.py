@@ -40,7 +40,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 }
 PLAIN = "threads-1"  # and nothing else: what `make test` runs
 QUICK = "noise-1"
-LONG = ("10", "18", "19")  # they train for more than a minute: `--quick` leaves them out
+LONG = ("10", "18", "19", "23")  # they train for more than a minute: `--quick` leaves them out
 
 
 def idle() -> list[str]:
