@@ -1,5 +1,7 @@
 """benchmarks/preferences.py: what both learn from is what it says, and every group of the second reward differs."""
 
+from os.path import commonprefix
+
 import torch
 
 from benchmarks.preferences import ANSWERS, FIRST, GROUP, PAIRS, ROUNDS, floor, our_rewards, pairs, uneven
@@ -16,6 +18,13 @@ def test_the_pairs_are_true_stories_and_ones_with_a_foreign_end() -> None:
         assert verify(true).consistent and mixed.partition(". ")[0] == true.partition(". ")[0]
         wrong += not verify(mixed).consistent
     assert wrong > 0.8 * len(pairs().train)
+
+
+def test_the_others_hardly_begin_alike() -> None:
+    apart = pairs("apart").train
+    assert len(apart) >= PAIRS * (ROUNDS + FIRST + 1)
+    alike = [len(commonprefix([pair.chosen, pair.rejected])) for pair in apart]
+    assert sum(alike) < 0.1 * sum(len(pair.chosen) for pair in apart)
 
 
 def test_the_uneven_reward_tells_stories_of_unlike_length_apart() -> None:
