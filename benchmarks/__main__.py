@@ -13,7 +13,10 @@ from figures import build
 
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- made from results/ by `python -m benchmarks --table` -->", "<!-- end of what is made -->"
-NAMES = ("training", "finetuning", "loss", "generation", "bpe", "encoding", "startup", "scaling", "real_model")
+NAMES = (
+    "training", "finetuning", "preferences", "loss", "generation", "bpe", "encoding", "startup", "scaling",
+    "real_model",
+)  # fmt: skip
 """In the order of the table. Started by their own names: benchmarks/gpu.py, storyteller.py, evaluation.py."""
 
 

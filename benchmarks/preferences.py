@@ -151,7 +151,8 @@ class Theirs:
             trainer.train()
         except BaseException as error:  # it must not be lost with its thread
             self.problem = error
-            self.done.release()
+        finally:
+            self.done.release()  # behind the last step, too
 
 
 def settings(batch: int) -> dict[str, Any]:

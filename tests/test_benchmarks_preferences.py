@@ -1,10 +1,12 @@
 """benchmarks/preferences.py: what both learn from is what it says, and every group of the second reward differs."""
 
 from os.path import commonprefix
+from typing import Any
 
+import pytest
 import torch
 
-from benchmarks.preferences import ANSWERS, FIRST, GROUP, PAIRS, ROUNDS, floor, our_rewards, pairs, uneven
+from benchmarks.preferences import ANSWERS, FIRST, GROUP, PAIRS, ROUNDS, Theirs, floor, our_rewards, pairs, uneven
 from minigpt.text.stories import story_at, verify
 from minigpt.training.answers import Prompt
 
@@ -31,6 +33,32 @@ def test_the_uneven_reward_tells_stories_of_unlike_length_apart() -> None:
     stories = [story_at("train", index).text for index in range(GROUP)]
     assert len({uneven(Prompt([]), text) for text in stories}) == len({len(text) for text in stories}) > 1
     assert uneven(Prompt([]), stories[0]) > 1 > uneven(Prompt([]), stories[0][:50])
+
+
+class TwoSteps:
+    """A trainer as trl's, which is told its callbacks."""
+
+    def __init__(self, callbacks: list[Any], fails: bool) -> None:
+        self.callbacks, self.fails = callbacks, fails
+
+    def remove_callback(self, which: Any) -> None:
+        pass
+
+    def train(self) -> None:
+        for loss in (2.0, 1.0):
+            self.callbacks[0].on_step_begin(None, None, None)
+            if self.fails and loss == 1.0:
+                raise ZeroDivisionError
+            self.callbacks[0].on_log(None, None, None, {"loss": loss})
+
+
+def test_a_trainer_in_a_thread_takes_its_steps_in_turn_and_ends_with_the_last() -> None:
+    step = Theirs(lambda callbacks: TwoSteps(callbacks, fails=False))
+    assert [step(), step()] == [2.0, 1.0]
+    step = Theirs(lambda callbacks: TwoSteps(callbacks, fails=True))
+    assert step() == 2.0
+    with pytest.raises(ZeroDivisionError):
+        step()
 
 
 def test_a_step_reads_each_token_five_times() -> None:
