@@ -1,7 +1,7 @@
 """Lesson 25 in the GPT: three limits that were measured on what it writes.
 
 Alt text: The GPT in one row with its bars for the next token and the arrow that draws one in colour; below, three
-panels: five bars that rise with the number of copies, from 1.1 bits for a secret never planted to 8.8 for 64 copies,
+panels: five bars that rise with the number of copies, from about 1 bit for a secret never planted to 8.9 for 64 copies,
 with a dashed line at luck's 1.4; a share of 0.70 that becomes 0.84 and then 1.00 as the temperature falls; and points
 for the orders obeyed out of 24, 19 without a defence, 10 with signs as text and 1 with a reminder, with intervals.
 """

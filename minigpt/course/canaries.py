@@ -61,9 +61,11 @@ class Canary:
 
 
 def canaries(seed: int) -> list[Canary]:
-    """One for each of PLACES, with a code from fair dice."""
-    dice = random.Random(f"canaries {seed}")
-    return [Canary(place, dice.randrange(N_CODES), TIMES[i % len(TIMES)]) for i, place in enumerate(PLACES)]
+    """One for each of PLACES, with a code from fair dice; no two have the same."""
+    codes = random.Random(f"canaries {seed}").sample(range(N_CODES), len(PLACES))
+    return [
+        Canary(place, code, TIMES[i % len(TIMES)]) for i, (place, code) in enumerate(zip(PLACES, codes, strict=True))
+    ]
 
 
 def beginning(split: str, number: int, seed: int = 0) -> str:
