@@ -240,9 +240,15 @@ def zero_by_zero(gradients: Tensor, longest: float) -> Tensor:
     return (gradients / lengths * lengths.clamp(max=longest)).sum(0)
 
 
-def with_a_large_epsilon(gradients: Tensor, longest: float) -> Tensor:
+def as_torch_does(gradients: Tensor, longest: float) -> Tensor:
+    """With the 1e-6 of torch's clip_grad_norm_."""
     lengths = gradients.norm(dim=1, keepdim=True)
     return (gradients * (longest / (lengths + 1e-6)).clamp(max=1.0)).sum(0)
+
+
+def with_a_large_epsilon(gradients: Tensor, longest: float) -> Tensor:
+    lengths = gradients.norm(dim=1, keepdim=True)
+    return (gradients * (longest / (lengths + 1e-3)).clamp(max=1.0)).sum(0)
 
 
 def scales_in_place(gradients: Tensor, longest: float) -> Tensor:
@@ -406,7 +412,7 @@ ANSWERS = {
         },
     ),
     "clip_each": Answers(
-        right=[row_by_row, by_weights],
+        right=[row_by_row, by_weights, as_torch_does],
         wrong={
             not_clipped: "nothing is clipped",
             sum_clipped: "Clip each row first",
@@ -416,7 +422,7 @@ ANSWERS = {
             length_one: "whatever `longest` says",
             not_summed: "has the shape (2,)",
             zero_by_zero: "no length to divide by",
-            with_a_large_epsilon: "and the other is not",
+            with_a_large_epsilon: "By hand: (3, 4) is 5 long",
             scales_in_place: "are changed afterwards",
         },
     ),
