@@ -35,7 +35,8 @@ def copying_score(answer: Callable[[Tensor, Tensor], float]) -> str | None:
         (0.05 + 0.15 + 0.15 + 0.1)
         / 2: "That looks at equal tokens, the place itself included. Look one place further.",
         (0.1 + 0.25) / 2: "That is two places after the equal token.",
-        (0.0 + 0.1) / 2: "That is one place *before*: the row looks, the column is looked at. Are they swapped?",
+        (0.0 + 0.1) / 2: "That is one place *before* the equal token. Look one place after it.",
+        0.0: "The row looks, the column is looked at. Are they swapped?",
         0.7: "That is the first of two places. Take the mean over all.",
         0.4: "That is the last of two places. Take the mean over all.",
     }
@@ -66,7 +67,13 @@ def copying_score(answer: Callable[[Tensor, Tensor], float]) -> str | None:
         value = float(answer(torch.tensor(rows, dtype=torch.float64), torch.tensor(tokens)))
         if not close(value, right, 1e-6):
             return f"Right for 4 1 2 4 1. For {tokens} you return {value:.4g} instead of {right:.4g}: {why}."
-    return None
+    try:
+        answer(torch.full((3, 3), 1 / 3).tril(), torch.tensor([1, 2, 3]))
+    except ValueError:
+        return None
+    except ZeroDivisionError:
+        return "For 1 2 3, where no token comes again, your function divides by zero. Raise a ValueError that says why."
+    return "For 1 2 3 no token comes again, and there is nothing to take the mean of. Raise a ValueError."
 
 
 @Exercise

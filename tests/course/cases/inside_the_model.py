@@ -15,6 +15,8 @@ Finish = Callable[[Tensor], float]
 def by_masks(weights: Tensor, ids: Tensor) -> float:
     same = (ids[:, None] == ids[None, :]).tril(-1)
     after = F.pad(same[:, :-1], (1, 0)).tril(-1)
+    if not after.any():
+        raise ValueError("nothing comes again")
     return (weights * after).sum(-1)[after.any(-1)].mean().item()
 
 
@@ -25,7 +27,27 @@ def with_lists(weights: Tensor, ids: Tensor) -> float:
         for t in range(1, len(tokens))
         if tokens[t] in tokens[: t - 1]
     ]
+    if not found:
+        raise ValueError("nothing comes again")
     return sum(found) / len(found)
+
+
+def one_before(weights: Tensor, ids: Tensor) -> float:
+    same = (ids[:, None] == ids[None, :]).tril(-1)
+    before = F.pad(same[:, 1:], (0, 1))
+    return (weights * before).sum(-1)[same.any(-1)].mean().item()
+
+
+def swapped(weights: Tensor, ids: Tensor) -> float:
+    return by_masks(weights.T, ids)
+
+
+def zero_for_none(weights: Tensor, ids: Tensor) -> float:
+    return by_masks(weights, ids) if len(set(ids.tolist())) < len(ids) else 0.0
+
+
+def by_nothing(weights: Tensor, ids: Tensor) -> float:
+    return by_masks(weights, ids) if len(set(ids.tolist())) < len(ids) else 0.0 / 0
 
 
 def summed(weights: Tensor, ids: Tensor) -> float:
@@ -306,6 +328,10 @@ ANSWERS = {
             first_place: "the first of two places",
             latest_equal_only: "weights after both add up",
             counts_itself: "counts for itself",
+            one_before: "one place *before*",
+            swapped: "Are they swapped?",
+            zero_for_none: "no token comes again, and",
+            by_nothing: "divides by zero",
         },
     ),
     "taken_away": Answers(
