@@ -1,9 +1,9 @@
 """Lesson 23 in the GPT: the whole of it grows, and what its loss then does.
 
-Alt text: The whole GPT in one row in colour; below it three gauges with real points: the loss above the floor against
-parameters, four lines that fall, those of longer training lower; a valley of the loss over the parameters for one
-compute, its lowest point marked; and the ten dear runs, each with a measured cross and the wide interval that a law of
-the cheap runs foretold.
+Alt text: The whole GPT in one row in colour; below it two gauges with real points, and between them the valley of a
+fitted law: left the loss above the floor against parameters, four lines that fall, those of longer training lower; in
+the middle the law's loss over the parameters for one compute, its lowest point marked; right the ten dear runs, each
+with a measured cross and the wide interval that a law of the cheap runs foretold.
 """
 
 import math

@@ -14,7 +14,7 @@
 #
 # **Builds on** [lesson 1](01_next_token_game.ipynb) (loss and floor), [lesson 8](08_full_gpt.ipynb) (parameters and FLOPs), [lesson 10](10_training_on_a_cpu.ipynb) (training), [lesson 22](22_evaluation.ipynb) (intervals). What is needed of them is recalled.
 #
-# ![The whole GPT in one row in colour; below it three gauges with real points: the loss above the floor against parameters, four lines that fall, those of longer training lower; a valley of the loss over the parameters for one compute, its lowest point marked; and the ten dear runs, each with a measured cross and the wide interval that a law of the cheap runs foretold](../figures/where_scaling_laws.svg)
+# ![The whole GPT in one row in colour; below it two gauges with real points, and between them the valley of a fitted law: left the loss above the floor against parameters, four lines that fall, those of longer training lower; in the middle the law's loss over the parameters for one compute, its lowest point marked; right the ten dear runs, each with a measured cross and the wide interval that a law of the cheap runs foretold](../figures/where_scaling_laws.svg)
 
 # %% tags=["setup"]
 import math
@@ -32,7 +32,7 @@ start_lesson()
 # %% [markdown]
 # ## The same compute, four ways
 #
-# Say you may use one processor for a few minutes. You can train a large model on a short text, a small one on a long text, or something between. Here are four models that cost about the same. Each has read stories of our world, none twice, and was then tested on 400 stories that it had not seen.
+# Say you may use one processor for a few minutes. You can train a large model on a short text, a small one on a long text, or something between. Here are four models that cost about the same (the dearest, half as much again, does worst). Each has read stories of our world, none twice, and was then tested on 400 stories that it had not seen.
 
 # %%
 stored = scaling.load()
@@ -46,7 +46,7 @@ for choice in ((24, 4300), (48, 1700), (80, 675), (160, 270)):
         f"{run['parameters']:>9,} parameters, {run['tokens']:>9,} tokens: "
         f"{run['flops'] / 1e12:.1f} · 10^12 FLOPs, loss {run['loss']:.2f}"
     )
-print(f"nobody can do better than {E_TRUE:.3f}")
+print(f"one who knows the world loses {E_TRUE:.3f}")
 
 # %% [markdown]
 # The same compute, and losses from 0.65 to 1.24. Neither the largest nor the smallest model wins. Here one can try all four. A run of a real model takes months and millions, and is made once. **How does one choose before one pays?**
@@ -62,18 +62,23 @@ print(f"nobody can do better than {E_TRUE:.3f}")
 print("made by", stored["command"])
 print("twenty runs:", f"{sum(run['seconds'] for run in runs) / 60:.0f} CPU minutes\n")
 print(
-    "   parameters  in blocks    rate" + "".join(f"{s:8,} steps" for s in scaling.STEPS)
+    "width parameters  in blocks    rate"
+    + "".join(f"{s:7,} steps" for s in scaling.STEPS)
 )
 for d_model in scaling.SIZES:
     row = [of[d_model, steps] for steps in scaling.STEPS]
     shortest = row[0]
     print(
-        f"{shortest['parameters']:13,}{shortest['in_blocks']:11,}"
+        f"{d_model:5}{shortest['parameters']:11,}{shortest['in_blocks']:11,}"
         f"{shortest['learning_rate']:8}"
-        + "".join(f"{run['loss']:14.3f}" for run in row)
+        + "".join(f"{run['loss']:13.3f}" for run in row)
     )
-print("      tokens" + " " * 20 + "".join(f"{run['tokens']:14,}" for run in row))
-print(f"\nrates tried for the largest, and the loss: {scaling.RATES[160]}")
+print("          tokens" + " " * 19 + "".join(f"{run['tokens']:13,}" for run in row))
+for run in runs:
+    run["6ND"] = 6 * run["parameters"] * run["tokens"]
+exact = [run["flops"] / run["6ND"] for run in runs]
+print(f"\nexact FLOPs by 6ND: {min(exact):.1f} to {max(exact):.1f}")
+print(f"rates tried for the largest, and the loss: {scaling.RATES[160]}")
 
 # %% [markdown]
 # Read along a line: longer training helps. Read down a column: more parameters help. Every number is the loss in nats per token, over the same 400 test stories. Four things stand behind such a table.
@@ -82,9 +87,9 @@ print(f"\nrates tried for the largest, and the loss: {scaling.RATES[160]}")
 #
 # **D, the tokens.** No story comes twice, so D counts tokens seen and tokens there were, both. Where a text is read several times, the two differ.
 #
-# **C, the compute.** Forward and backward pass take about $6ND$ floating-point operations ([lesson 8](08_full_gpt.ipynb)). The file has the exact count, with the products in attention.
+# **C, the compute.** Forward and backward pass take about $6ND$ floating-point operations ([lesson 8](08_full_gpt.ipynb)). For our small models attention's products come on top, and the exact count is 1.2 to 2.1 times $6ND$.
 #
-# **A schedule for each run.** The learning rate rises, and falls to zero *at this run's end*. One cannot read the loss of a short run off the middle of a long one, where the rate is still high. Earlier work had done so, and short training then looks worse than it is (Hoffmann et al. 2022, section 2). For each size, three rates were tried on a run as long as the shortest, and the one with the least loss on other stories was taken. A factor of two matters, as the last line above shows.
+# **A schedule for each run.** The learning rate rises, and falls to zero *at this run's end*. One cannot read the loss of a short run off the middle of a long one, where the rate is still high. Earlier work did so, and short training then looks worse than it is (Hoffmann et al. 2022, section 2). For each size, three rates were tried on a run as long as the shortest, and the one with the least loss on other stories was taken. A factor of two matters, as the last line above shows.
 #
 # And one number that nobody has for a real text: the *floor*. Our stories are made by dice, and a story's `bits` are known. So we know the loss of a perfect model on exactly these 400 stories, in each of their tokens. A law has a constant $E$ for this. For English text, $E$ is fitted and cannot be checked. Ours can.
 
@@ -112,10 +117,10 @@ for d_model, steps in scaling.AGAIN:
     )
 
 # %% [markdown]
-# So the test is no source of doubt. Chance is: with another seed (other weights at the start, other stories) the shortest runs of two sizes lie up to 0.12 and up to 0.32 apart. Longer runs we could not afford to repeat. Each loss in the table is one throw, and a law that misses a short run by some percent has not failed.
+# So the test is no source of doubt. Chance is: with another seed (other weights at the start, other stories) the shortest runs of two sizes lie up to 0.12 and up to 0.32 apart. Longer runs, and larger models, we did not repeat. Each loss in the table is one throw, and a law that misses a short run by some percent has not failed.
 
 # %% [markdown]
-# ## Five of them again
+# ## Five of them again (optional)
 #
 # A stored table is a claim. Train five of the twenty yourself, the cheapest, with the same code. It takes about a minute.
 
@@ -134,7 +139,7 @@ for run in cheapest:
     )
 
 # %% [markdown]
-# The losses agree, and not always to the last digit: processors add up in different orders, and training makes tiny differences larger. The next cell allows 0.25, less than the widest distance between two seeds above.
+# The losses agree, and not always to the last digit: processors add up in different orders, and training makes tiny differences larger. The next cell allows 0.25, less than the widest distance between two seeds above. A run with another seed would often pass, too: this shows that the code trains, not that it is the same run.
 
 # %%
 for run in cheapest:
@@ -176,7 +181,7 @@ def power_law(
 check.power_law(power_law)
 
 # %% [markdown]
-# ## Straight lines, if one knows the floor
+# ## Lines that are nearly straight
 #
 # Now the measured ones. Both axes are logarithmic, so a power law would be a straight line.
 
@@ -195,7 +200,7 @@ plots.curves(
 )
 
 # %%
-plots.curves(
+by_tokens = plots.curves(
     {
         f"{of[width, 270]['parameters']:,} parameters": (
             [of[width, steps]["tokens"] for steps in scaling.STEPS],
@@ -207,9 +212,14 @@ plots.curves(
     "loss above the floor (nats per token)",
     log="xy",
 )
+lengths = [of[12, steps]["tokens"] for steps in scaling.STEPS]
+by_tokens.axes[0].set_xticks(
+    lengths, [f"{length / 1e6:.2g} million" for length in lengths]
+)
+by_tokens
 
 # %% [markdown]
-# The lines fall, and they bend. The smallest model gains little from longer training. The two largest gain much, then little, and between 1.6 and 4 million tokens much again, which no power law does. Keep that in mind; we come back to it.
+# The lines fall, and they bend. The smallest model gains little from longer training. The two largest gain much, then little, and between 1.6 and 4 million tokens much again, which no power law does. We come back to it.
 #
 # ### Exercise 2 · a straight line through many (★★☆, 10 min)
 #
@@ -238,7 +248,7 @@ def straight_line(
 check.straight_line(straight_line)
 
 # %% [markdown]
-# What if one does not know the floor? Take two columns of the table, and three guesses at $E$: none at all, the true one, and one that is too high. $R^2$ says how straight the points lie (1: on a line).
+# What if one does not know the floor? Take two columns of the table, and three guesses at what an endless model would lose: nothing, the world's floor, and 0.4. $R^2$ says how straight the points lie (1: on a line).
 
 
 # %%
@@ -268,7 +278,8 @@ for steps in (270, 1700):
 # <div class="alert alert-warning">
 # <b>You may have read</b> that a straight line on logarithmic axes shows a power law. Over two factors of ten, many curves
 # look straight. The first five points lie on a line with any of the three floors, and of the second five the straightest
-# line has a wrong one. Without a floor, the law promises a loss that no model can have.
+# line has not the world's floor. It need not: at a fixed length an endless model, too, loses more than $E$, as the next
+# law says. Without a floor, the law promises a loss that no model can have.
 # </div>
 
 # %%
@@ -371,6 +382,7 @@ def told(name: str, laws: Sequence[Law], law: Law) -> None:
 
 # %% tags=["nbval-ignore-output"]
 DELTA = 0.1  # our runs stray from any such law by some percent, see below
+# The exponents are what our runs will give below, and the floor is the true one.
 KNOWN = Law(E=0.236, A=7500.0, B=75000.0, alpha=0.91, beta=0.8)
 held = too_low = 0
 fitted: list[float] = []
@@ -393,7 +405,7 @@ assert 13 <= held <= 18 and too_low <= 5
 assert min(fitted) < 0.1 and max(fitted) > 0.3
 
 # %% [markdown]
-# The intervals are a **bootstrap** ([lesson 22](22_evaluation.ipynb)): draw twenty runs from the twenty, with replacement, fit again, and take what the middle 95 % say. Even where the law holds, $E$ comes out anywhere from 0 to 0.39, and the interval of «95 %» holds the truth in about four of five. $E$ is the hardest of the five numbers: it is seen only through two other terms. And a bootstrap of so few runs is too narrow. So be warned. Now the measured losses.
+# The intervals are a **bootstrap** ([lesson 22](22_evaluation.ipynb)): draw twenty runs from the twenty, with replacement, fit again (100 times here, 300 times below), and take what the middle 95 % say. Even where the law holds, $E$ comes out anywhere from 0 to 0.39, and the interval of «95 %» holds the truth in about four of five. $E$ is the hardest of the five numbers: it is seen only through two other terms. And a bootstrap of so few runs is too narrow. So be warned. Now the measured losses.
 
 # %%
 law = fit_law(N_ALL, D_ALL, L_ALL, delta=DELTA)
@@ -405,6 +417,9 @@ off = [
     for n, d, loss in zip(N_ALL, D_ALL, L_ALL, strict=True)
 ]
 print(f"root mean square of the errors: {math.sqrt(np.mean(np.square(off))):.0%}")
+for steps in (270, 1700):
+    endless = law.E + law.B / of[12, steps]["tokens"] ** law.beta
+    print(f"an endless model, {steps} steps: {endless:.2f}")
 
 # %%
 # A sum says: from the shortest to the longest run, each size loses as much.
@@ -418,9 +433,11 @@ for width in scaling.SIZES:
     )
 
 # %% [markdown]
-# $E$ = 0.06, says the fit, and with 95 % between 0 and 0.18. The true floor is 0.236. So the fit does not find it, and its interval leaves the truth out. This is no small matter: our best run has a loss of 0.250. It is 0.014 above the floor, and the law promises that one could go down to a quarter of that loss. Had this been a real text, nobody could have objected.
+# $E$ = 0.06, says the fit, and with 95 % between 0 and 0.18. The true floor is 0.236. So the fit does not find it, and its interval leaves the truth out. This is no small matter: our best run has a loss of 0.250. It is 0.014 above the floor, and the law promises that one could go down to a quarter of that loss. Had this been a real text, nobody could have held the truth against it.
 #
-# Why? There are three reasons, and they can be told apart only in part.
+# (After 1,700 steps, says the law, an endless model loses 0.39, so 0.4 was no bad guess. After 270 it says 1.46, and our largest has 1.24: there the law is wrong.)
+#
+# Why too low? There are three reasons, and they can be told apart only in part.
 #
 # - *Twenty runs are few.* In the controls, where the law holds, the interval lay below the truth in three of twenty, as it does here.
 # - *The form is not ours.* The law misses our runs by 11 % in the root mean square; another seed moved the shortest ones by 2 % and 5 %. And it misses in order. A sum says that longer training takes off the same from every size: 1.25. We measured from 0.93 to 1.83. A bootstrap does not see that. It asks what other runs would have given if the form is right.
@@ -440,13 +457,15 @@ choices: dict[str, tuple[Sequence[float], float | None, float]] = {
     "no embedding": (IN_BLOCKS, None, DELTA),
 }
 growth: dict[str, float] = {}
+resampled: dict[str, list[Law]] = {}
 for name, (counted, floor, delta) in choices.items():
     one = fit_law(counted, D_ALL, L_ALL, floor, delta)
     growth[name] = one.beta / (one.alpha + one.beta)
-    told(name, bootstrap_laws(counted, D_ALL, L_ALL, floor=floor, delta=delta), one)
+    resampled[name] = bootstrap_laws(counted, D_ALL, L_ALL, floor=floor, delta=delta)
+    told(name, resampled[name], one)
 
 # %% [markdown]
-# Where $E$ is fitted, it comes out too low each time. To give the law its true floor moves β most. And a law with no floor at all has nearly the same α as the first. What is counted matters more. Without the embedding our sizes reach from 3,516 to 922,720, a factor of 262; with it, from 9,660 to 1,004,640, a factor of 104. The same losses along a longer way: a smaller α.
+# Where $E$ is fitted, it comes out too low each time. To give the law its true floor moves β most. And a law with no floor at all has nearly the same α as the first. What is counted matters more for α. Without the embedding our sizes reach from 3,516 to 922,720, a factor of 262; with it, from 9,660 to 1,004,640, a factor of 104. The same losses along a longer way: that alone makes $0.91 \cdot \ln 104 / \ln 262 = 0.76$ of 0.91, and the fit says 0.68.
 #
 # ### A baseline (optional)
 #
@@ -468,6 +487,9 @@ test_tokens = [
 print(f"counted tokens: loss {-np.log(shares[test_tokens]).mean():.2f}")
 spread = np.log(L_ALL) - np.log(L_ALL).mean()
 print(f"errors of «always the mean»: {math.sqrt(np.mean(spread**2)):.0%}")
+
+# %% [markdown]
+# All twenty models beat the counts, and the law's 11 % is far below 76 %. Neither is a hard rival; the next section has one.
 
 # %% [markdown]
 # ## From the small half to the large half
@@ -514,15 +536,60 @@ def miss(guesses: Sequence[float]) -> float:
 
 
 places = [(run["parameters"], run["tokens"]) for run in large]
-best_small = min(run["loss"] for run in small)
 print(f"foretold: off by {miss([half.loss(*place) for place in places]):.0%}")
 print(f"with E known: {miss([known_floor.loss(*place) for place in places]):.0%}")
-print(f"«as the best small run»: {miss([best_small] * len(large)):.0%}")
+logs_n, logs_d, logs_l = np.log(columns(small))
+plane = np.linalg.lstsq(np.stack([logs_n**0, logs_n, logs_d], 1), logs_l)[0]
+guesses = [math.exp(plane @ [1, math.log(n), math.log(d)]) for n, d in places]
+print(f"a power law of N times one of D: {miss(guesses):.0%}")
 
 # %% [markdown]
-# An interval of 95 % should hold nine or ten of ten. It holds seven. The bootstrap knows how the ten small runs scatter about *some* law of this form. It does not know that the form may fail farther out, and nothing in the small half can tell it.
+# Still, the law is far better than a plain power law of both ($L = k/(N^a D^b)$, fitted to the same ten): off by 19 %, and that one by 48 %.
 #
-# Still, the law is far better than none: off by 19 %, where «as the best small run» is off by 80 %. And to know the true floor does not help here: 26 %. It is the form that is wrong, not the floor alone.
+# The intervals hold seven of ten. They are intervals of *the law*, and a run is one throw around it, so they need not hold 95 % of runs. The section below makes losses with a known law: there they hold between two and ten, seven or so in the mean. So seven says nothing against the form.
+#
+# Other things do. The bootstrap does not ask whether the form holds. The small half itself could have warned: from 270 to 1,700 steps the smallest model gains 0.75 and the next 1.47, where a sum says the same for both. And with $E$ known all ten are foretold too high, by 26 %. In the made sets that number stays below 20 %. So the form has a share in it.
+#
+# ### The same where the law holds (optional)
+#
+# Twelve sets of losses from `KNOWN`, each off by 5 % or so. What happens to their large halves?
+
+# %% tags=["nbval-ignore-output"]
+held_of_ten: list[int] = []
+off_by: dict[str, list[float]] = {"E fitted": [], "E known": []}
+for seed in range(12):
+    noise = np.exp(0.05 * np.random.default_rng(seed).normal(size=len(runs)))
+    made_runs = [
+        {**run, "loss": KNOWN.loss(run["parameters"], run["tokens"]) * z}
+        for run, z in zip(runs, noise, strict=True)
+    ]
+    made_runs.sort(key=lambda run: run["flops"])
+    cheap, (n, d, losses) = columns(made_runs[:10]), columns(made_runs[10:])
+    told_by = {
+        "E fitted": fit_law(*cheap, delta=DELTA),
+        "E known": fit_law(*cheap, floor=KNOWN.E, delta=DELTA),
+    }
+    for name, one in told_by.items():
+        wrong = [
+            math.log(one.loss(*at) / x) for *at, x in zip(n, d, losses, strict=True)
+        ]
+        off_by[name].append(math.sqrt(np.mean(np.square(wrong))))
+    others = bootstrap_laws(*cheap, resamples=60, delta=DELTA)
+    inside = 0
+    for *at, x in zip(n, d, losses, strict=True):
+        low, high = np.quantile([one.loss(*at) for one in others], [0.025, 0.975])
+        inside += bool(low <= x <= high)
+    held_of_ten.append(inside)
+print("inside the interval, of ten:", *held_of_ten)
+for name, wrongs in off_by.items():
+    print(f"{name}: off by {min(wrongs):.0%} to {max(wrongs):.0%}")
+
+# %%
+assert min(held_of_ten) < 7 and max(held_of_ten) == 10
+assert max(off_by["E known"]) < 0.2
+
+# %% [markdown]
+# Seven of ten is an ordinary number, and 26 % with $E$ known is not.
 
 # %% [markdown]
 # ## The best size for a compute
@@ -557,13 +624,13 @@ def best_split(
 check.best_split(best_split)
 
 # %% [markdown]
-# For our world, at three budgets: what the law says, and which of the runs that cost about as much was really the best.
+# For our world, at three budgets, all counted as $6ND$: what the law says, and which of the runs that cost about as much was really the best.
 
 # %%
-for budget in (2e11, 1.3e12, 4e12):
+for budget in (3e11, 9e11, 3.1e12):
     n, d = law.best(budget)
     low, high = np.quantile([one.best(budget)[0] for one in laws], [0.025, 0.975])
-    near = [run for run in runs if budget / 2 <= run["flops"] <= 2 * budget]
+    near = [run for run in runs if budget / 2 <= run["6ND"] <= 2 * budget]
     best = min(near, key=lambda run: run["loss"])
     print(
         f"{budget:.1e} FLOPs: the law says {n:,.0f} parameters "
@@ -573,11 +640,14 @@ for budget in (2e11, 1.3e12, 4e12):
     )
 for name in ("as above", "no embedding"):
     print(f"{name}: the best size grows as compute to the power of {growth[name]:.2f}")
+powers = {k: [x.beta / (x.alpha + x.beta) for x in v] for k, v in resampled.items()}
+more = np.subtract(powers["no embedding"], powers["as above"])
+print("    the difference: {:.2f} to {:.2f}".format(*np.quantile(more, [0.025, 0.975])))
 
 # %% [markdown]
-# The law's best sizes lie above those of the runs that were best, in all three. Our sizes are a factor of three or four apart, so that one cannot say more. In the question at the beginning, 80,112 parameters won, and the law names 108,068.
+# Our sizes are about a factor of three apart, and each loss is one throw. So the best run says only between which sizes the best lies. The law agrees that far, and more one cannot say. (In the third group 271,920 parameters are nearly as good: 0.526 and 0.517.)
 #
-# The last two lines are a quarrel of two famous papers in small: counted without the embedding, the best size seems to grow faster. From twenty runs, and with no interval beside it, that is a hint.
+# The last lines are a quarrel of two famous papers in small: counted without the embedding, the best size seems to grow faster. Over the same resamples the difference is 0.06 to 0.09. From twenty runs, and with a form that misses, it is still a hint.
 #
 # This is the cheapest model *to train*. Who will use a model a million times trains a smaller one for longer: it costs more once, and less each time.
 
@@ -591,7 +661,7 @@ for name in ("as above", "no embedding"):
 # - *spelling*: certain, the rest of a word that has begun («Kir» goes on with «a»).
 # - *memory*: certain, if one remembers what was told: the hero's name again, the fox's den, her or his.
 #
-# (Lesson 22 calls the second and the third together *wording*.) For the last three the floor is zero. Let us watch them while models learn: each kind's loss at thirteen moments of the longest run. (In the middle of a run the rate is still high, so these are a little above what a run that ended there would have.)
+# (Lesson 22 calls the second and the third together *wording*.) For the last three the floor is zero. Here is each kind's loss at thirteen moments of the longest run. (Over 50 test stories. In the middle of a run the rate is still high, so these lie above what a run that ended there would have. For 271,920 parameters after 675 steps, spelling is 0.70 here, and 0.38 at the end of a run of 675. Read the order, and not the heights.)
 
 
 # %%
@@ -630,6 +700,9 @@ for i in range(6, len(scaling.WATCHED)):
         + ", ".join(f"{kind} {losses[i]:.2f}" for kind, (_, losses) in of_80.items())
     )
 
+spelled = of[80, 675]["by_kind"][scaling.KINDS.index("spelling")]
+print(f"    a run that ends at step 675: spelling {spelled:.2f}")
+
 MEMORY = scaling.KINDS.index("memory")
 part = stored["test"]["tokens"][MEMORY] / tokens  # of all tokens
 shares_of_memory = [
@@ -643,16 +716,16 @@ assert halfway[80]["text"] < halfway[80]["spelling"] < halfway[80]["memory"]
 # %% [markdown]
 # One after the other, in every model that gets so far: first the sentences' own words, then the spelling of names, then memory. The smallest model does not come below one nat in any of them.
 #
-# Look at the table. When memory falls from 1.07 to 0.24 nats, text and spelling have little left to give. After 1,700 steps, 81 % of what the largest model loses above the floor is memory; in its longest run it learns that, too. So this is what bent the lines of the long runs. A law that was fitted to runs in which memory had not begun knows nothing of it. And the mean loss, which the law is about, shows no order at all: it only falls.
+# Look at the table. When memory falls from 1.07 to 0.24 nats, text and spelling have little left to give. After 1,700 steps, 81 % of what the largest model loses above the floor is memory; in its longest run it learns that, too. So this is what bent the lines of the long runs. A law that was fitted to runs in which memory had hardly begun knows nothing of it. And the mean loss, which the law is about, shows no order at all: it only falls.
 #
-# Was it a jump, then? We measured a loss at thirteen moments, and it falls over a factor of three in steps or so. A share of exactly right stories would look steeper. So we say what we saw: an order, the same at every size that came so far. We do not know why memory comes last; that it needs two layers to work together ([lesson 24](24_inside_the_model.ipynb) looks for such pairs) would be a reason, and is not shown here.
+# Was it a jump, then? We measured a loss at thirteen moments, and memory falls from 2.70 to 0.24 while the steps grow sixteenfold, with no jump between. (A share of exactly right stories would probably look steeper; we did not measure it.) So we saw an order, the same at every size that came so far. We do not know why memory comes last.
 
 # %% [markdown]
 # ## The laws of large models
 #
 # Now the published ones. All figures below are from the papers' text and tables; the units are nats per token of their tokenizers.
 #
-# *Kaplan et al. (2020, equations 1.1 and 1.2)* fitted each side alone, without a floor: $L(N) = (8.8 \cdot 10^{13}/N)^{0.076}$, with $N$ counted without the embedding, and $L(D) = (5.4 \cdot 10^{13}/D)^{0.095}$. An exponent of 0.076 is a steep price: half the loss for $2^{1/0.076}$ times the parameters.
+# *Kaplan et al. (2020, equations 1.1 and 1.2)* first fitted each side alone (both together in equation 1.5), all without a floor: $L(N) = (8.8 \cdot 10^{13}/N)^{0.076}$, with $N$ counted without the embedding, and $L(D) = (5.4 \cdot 10^{13}/D)^{0.095}$. An exponent of 0.076 is a steep price: half the loss for $2^{1/0.076}$ times the parameters.
 
 # %%
 print(f"half the loss: {2 ** (1 / 0.076):,.0f} times the parameters")
@@ -661,7 +734,7 @@ print(f"5 % less loss: {0.95 ** (-1 / 0.076):.2f} times")
 # %% [markdown]
 # *Hoffmann et al. (2022)* trained more than 400 models, each with a schedule that ended with it. They found three ways to the best size, and the third is the law above: $E = 1.69$, $A = 406.4$, $B = 410.7$, $\alpha = 0.34$, $\beta = 0.28$ (equation 10). From the first way they read that a model of 67 billion parameters wants 1.5 trillion tokens (table 3), about 22 for each parameter. They trained one of 70 billion on 1.4 trillion, Chinchilla, and it beat models several times its size.
 #
-# *Besiroglu et al. (2024)* read the points off the paper's figure and fitted the third way again. They found $E = 1.8172$, $A = 482.01$, $B = 2085.43$, $\alpha = 0.3478$, $\beta = 0.3658$. The optimiser of 2022 had stopped too early, and the printed numbers are rounded. And the intervals of 2022 were far too narrow: for the power of compute with which the best size grows, from 0.454 to 0.455 (table 2 there).
+# *Besiroglu et al. (2024)* read the points off the paper's figure and fitted the third way again. They found $E = 1.8172$, $A = 482.01$, $B = 2085.43$, $\alpha = 0.3478$, $\beta = 0.3658$. The optimiser of 2022 had stopped too early, and the printed numbers are rounded. And the intervals of 2022 were far too narrow: for the power of compute with which the best size grows, from 0.454 to 0.455 (table 2 of Hoffmann et al.).
 #
 # Put both into `Law.best`, for the compute that Chinchilla's size was chosen for:
 
@@ -678,14 +751,14 @@ for name, one in {"Hoffmann": HOFFMANN, "Besiroglu": BESIROGLU}.items():
     print(f"{'':<10} 70 billion on 1.4 trillion: loss {one.loss(70e9, 1.4e12):.3f}")
 
 # %% [markdown]
-# The printed numbers of 2022 say 32 billion parameters, with 93 tokens for each. (Figure 4 of the paper, made with more digits, says 40 billion.) The refit says 72 billion with 18 tokens for each: nearly Chinchilla, and nearly what the paper's other two ways had said. So two fits to the same points differ by a factor of two in the best size. And look at the losses: under either law, Chinchilla's own shape is within 0.01 nats of the best. The valley is flat. One need not hit its lowest point, and from the losses one can hardly tell where it is.
+# The printed numbers of 2022 say 32 billion parameters, with 93 tokens for each. (Figure 4 of the paper, made with more digits, says 40 billion.) The refit says 72 billion with 18 tokens for each: nearly Chinchilla, and nearly what the paper's other two ways had said. So two fits of one form, to points of one study, differ by a factor of two in the best size. And look at the losses: under either law, Chinchilla's own shape is within 0.01 nats of the best. The valley is flat. One need not hit its lowest point, and from the losses one can hardly tell where it is.
 #
 #
 # **And the two papers against each other?** Kaplan et al. let the best size grow as $C^{0.73}$, Hoffmann et al. as $C^{0.5}$. Pearce and Song (2024) find that most of this comes from what is counted: without the embedding, and at small sizes, Hoffmann's own law looks nearly like Kaplan's. You saw the same above, in small: the exponent rose when we did not count the embedding.
 #
 # ### A published table, checked (optional)
 #
-# Hoffmann et al. have a table of best sizes by the third way (their table A3). It can be checked with one multiplication, $6ND$:
+# Hoffmann et al. have a table of best sizes by the third way (their table A3; two of its nine lines are left out here). It can be checked with one multiplication, $6ND$:
 
 # %%
 TABLE_A3 = {  # parameters: (FLOPs, tokens) by the third way
@@ -704,14 +777,14 @@ for n, (flops, d) in TABLE_A3.items():
     )
 
 # %% [markdown]
-# All lines agree but one, which is off by ten: a misprint, at least in the copy that we read. The check takes a minute. The tokens for each parameter grow from line to line, since α is larger than β here: «20 tokens for each parameter» is a rule of thumb for one range of compute.
+# All lines agree within 4 % but one, which is off by ten: a misprint, at least in the copy that we read. The check takes a minute. The tokens for each parameter grow from line to line, since α is larger than β here: «20 tokens for each parameter» is a rule of thumb for one range of compute.
 
 # %% [markdown]
 # ## What to remember
 #
 # 1. A scaling law is a curve through the losses of trained models. Before you read one, ask what N counts, whether each run's schedule ended with it, and how the law does on runs that it was not fitted to.
 # 2. $L = E + A/N^\alpha + B/D^\beta$: what nobody can know, what the size costs, what the length costs. A straight line on logarithmic axes decides nothing; the floor that one assumes bends it.
-# 3. A fit without an interval and without runs that it has not seen says little. Ours left a known floor outside its 95 %, and three of ten dear runs.
+# 3. A fit without an interval and without runs that it has not seen says little. Ours left a known floor outside its 95 %, and three of ten dear runs. How much such intervals hold, losses made with a law can tell.
 # 4. For a given compute there is a best size, where $\alpha A/N^\alpha = \beta B/D^\beta$. It is best for training, and not for use.
 # 5. The mean loss falls smoothly, and within it one thing is learned after the other. A law of the mean says nothing about when.
 

@@ -280,7 +280,7 @@ def fit_on_grid(answer: Callable[[Floats, Floats, Floats, Floats], tuple[float, 
         if (got[3], got[4]) == (0.3, 0.3) or (got[3], got[4]) == (0.6, 0.6):
             return f"{came} That is the first or the last pair of exponents: keep the one with the smallest sum."
         return f"{came} Only the pair (0.5, 0.6) fits without an error: are all pairs tried, and the smallest sum kept?"
-    for law in ((0.4, 30.0, 400.0, 0.3, 0.4), (0.25, 60.0, 300.0, 0.6, 0.3), (0.0, 90.0, 90.0, 0.4, 0.5)):
+    for law in ((0.4, 30.0, 400.0, 0.3, 0.4), (0.25, 60.0, 300.0, 0.6, 0.3), (0.05, 90.0, 90.0, 0.4, 0.5)):
         got = answer(list(n), list(d), [_law(law, *run) for run in zip(n, d, strict=True)], list(exponents))
         if not close_to(got, law):
             return f"Right for one law. For losses made with {law} you return {got}."
@@ -304,6 +304,12 @@ def fit_on_grid(answer: Callable[[Floats, Floats, Floats, Floats], tuple[float, 
     got = answer(list(n), list(d), list(noisy), list(exponents))
     if not close_to(got, _grid(n, d, noisy, exponents, relative=True), 1e-3):
         return f"Right where all pairs make sense. Elsewhere you return {got}. Skip pairs that need a number below 0."
+    # Errors with which the best pair needs B below 0, and not E.
+    law, noise = (0.1, 120.0, 5.0, 0.5, 0.4), (-0.07, 0.05, 0.07, 0.04, 0.09, 0.0, -0.09, 0.0, 0.03)
+    noisy = [_law(law, *run) * (1 + z) for run, z in zip(zip(n, d, strict=True), noise, strict=True)]
+    got = answer(list(n), list(d), list(noisy), list(exponents))
+    if not close_to(got, _grid(n, d, noisy, exponents, relative=True), 1e-3):
+        return f"Right where E would be below 0. Elsewhere you return {got}. A and B must not be below 0 either."
     for seed in range(3):  # other errors, so that no pair is kept by luck
         noisy = [_law(law, *run) * (1 + 0.08 * math.sin(9 * i + seed)) for i, run in enumerate(zip(n, d, strict=True))]
         if not close_to(answer(list(n), list(d), noisy, exponents), _grid(n, d, noisy, exponents, relative=True), 1e-6):

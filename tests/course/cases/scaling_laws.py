@@ -255,7 +255,7 @@ def parameters_alone(flops: float, A: float, B: float, alpha: float, beta: float
 
 
 def _fit(
-    n: Floats, d: Floats, losses: Floats, exponents: Floats, relative: bool = True, signs: bool = True
+    n: Floats, d: Floats, losses: Floats, exponents: Floats, relative: bool = True, signs: slice = slice(3)
 ) -> tuple[float, ...]:
     measured = np.array(losses)
     scale = measured if relative else np.ones(len(measured))
@@ -264,7 +264,7 @@ def _fit(
         rows = np.array([[1, a**-alpha, b**-beta] for a, b in zip(n, d, strict=True)]) / scale[:, None]
         found = np.linalg.lstsq(rows, measured / scale, rcond=None)[0]
         error = float(((rows @ found - measured / scale) ** 2).sum())
-        if (found.min() >= 0 or not signs) and error < best[0]:
+        if found[signs].min(initial=0) >= 0 and error < best[0]:
             best = error, (*found.tolist(), alpha, beta)
     return best[1]
 
@@ -293,7 +293,16 @@ def fit_absolute(n: Floats, d: Floats, losses: Floats, exponents: Floats) -> tup
 
 
 def fit_any_sign(n: Floats, d: Floats, losses: Floats, exponents: Floats) -> tuple[float, ...]:
-    return _fit(n, d, losses, exponents, signs=False)
+    return _fit(n, d, losses, exponents, signs=slice(0))
+
+
+def fit_e_alone_above_0(n: Floats, d: Floats, losses: Floats, exponents: Floats) -> tuple[float, ...]:
+    return _fit(n, d, losses, exponents, signs=slice(1))
+
+
+def fit_columns_in_another_order(n: Floats, d: Floats, losses: Floats, exponents: Floats) -> tuple[float, ...]:
+    e, b, a, beta, alpha = _fit(d, n, losses, exponents)
+    return e, a, b, alpha, beta
 
 
 def fit_exponents_first(n: Floats, d: Floats, losses: Floats, exponents: Floats) -> tuple[float, ...]:
@@ -306,11 +315,11 @@ def fit_n_and_d_turned(n: Floats, d: Floats, losses: Floats, exponents: Floats) 
 
 
 def fit_last_pair(n: Floats, d: Floats, losses: Floats, exponents: Floats) -> tuple[float, ...]:
-    return _fit(n, d, losses, exponents[-1:], signs=False)
+    return _fit(n, d, losses, exponents[-1:], signs=slice(0))
 
 
 def fit_one_exponent(n: Floats, d: Floats, losses: Floats, exponents: Floats) -> tuple[float, ...]:
-    return min((_fit(n, d, losses, [x], signs=False) for x in exponents[1:3]), key=lambda law: abs(law[3] - 0.5))
+    return min((_fit(n, d, losses, [x], signs=slice(0)) for x in exponents[1:3]), key=lambda law: abs(law[3] - 0.5))
 
 
 def fit_three(n: Floats, d: Floats, losses: Floats, exponents: Floats) -> tuple[float, ...]:
@@ -318,7 +327,7 @@ def fit_three(n: Floats, d: Floats, losses: Floats, exponents: Floats) -> tuple[
 
 
 def fit_beta_above_alpha(n: Floats, d: Floats, losses: Floats, exponents: Floats) -> tuple[float, ...]:
-    laws = [_fit(n, d, losses, [x, y], signs=False) for x, y in itertools.combinations(exponents, 2)]
+    laws = [_fit(n, d, losses, [x, y], signs=slice(0)) for x, y in itertools.combinations(exponents, 2)]
     return min((law for law in laws if law[4] > law[3]), key=lambda law: _error(law, n, d, losses))
 
 
@@ -389,10 +398,11 @@ ANSWERS = {
         },
     ),
     "fit_on_grid": Answers(
-        right=[fit_by_rows, fit_by_normal_equations],
+        right=[fit_by_rows, fit_by_normal_equations, fit_columns_in_another_order],
         wrong={
             fit_absolute: "the large losses drown",
             fit_any_sign: "a number below 0",
+            fit_e_alone_above_0: "A and B must not",
             fit_exponents_first: "The order is",
             fit_n_and_d_turned: "N and D have changed places",
             fit_last_pair: "first or the last pair",
