@@ -164,7 +164,7 @@ def eight_chats(model: GPT, tokenizer: Tokenizer) -> Row:
 
 def at_their_best(works: dict[str, Callable[[], object]]) -> tuple[dict[str, Callable[[], object]], Any]:
     """The same works, each with its fastest number of threads; and what a row says of them."""
-    threads = {name: fastest_threads(work) for name, work in works.items()}
+    threads = {name: fastest_threads(work, repeats=1) for name, work in works.items()}
     notes = f"the fastest number of threads: {threads}; transformers in float32"
     return {name: partial(with_threads, threads[name], work) for name, work in works.items()}, {
         "unit": "tokens/s", "notes": notes
