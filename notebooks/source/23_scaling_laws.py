@@ -278,7 +278,7 @@ for steps in (270, 1700):
 # <div class="alert alert-warning">
 # <b>You may have read</b> that a straight line on logarithmic axes shows a power law. Over two factors of ten, many curves
 # look straight. The first five points lie on a line with any of the three floors, and of the second five the straightest
-# line has not the world's floor. It need not: at a fixed length an endless model, too, loses more than $E$, as the next
+# line has not the world's floor. It need not: at a fixed length an endless model, too, loses more than <i>E</i>, as the next
 # law says. Without a floor, the law promises a loss that no model can have.
 # </div>
 
