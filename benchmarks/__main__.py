@@ -15,9 +15,9 @@ README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- made from results/ by `python -m benchmarks --table` -->", "<!-- end of what is made -->"
 NAMES = (
     "training", "finetuning", "preferences", "loss", "generation", "bpe", "encoding", "startup", "scaling",
-    "real_model",
+    "real_model", "evaluation",
 )  # fmt: skip
-"""In the order of the table. Started by their own names: benchmarks/gpu.py, storyteller.py, evaluation.py."""
+"""In the order of the table. Started by their own names: benchmarks/gpu.py, storyteller.py."""
 
 
 def short(number: float) -> str:
