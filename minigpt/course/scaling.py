@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minigpt.config import IGNORE, GPTConfig, TrainConfig
+from minigpt.evaluation.gap import told_by
 from minigpt.evaluation.truth import true_distributions
 from minigpt.model.gpt import GPT, flops_per_token, parameter_count
 from minigpt.text import stories
@@ -84,21 +85,12 @@ def recipe(d_model: int, steps: int, seed: int = 0) -> TrainConfig:
 
 def kinds_of(story: Story) -> list[str]:
     """Which of KINDS each token of a story is, its end included."""
-    world, words = stories.world(), tokenizer()
-    rows, told, letters = world.rows(story.facts), set[str](), list[str]()
-    for number, (name, variant) in enumerate(zip(world.plots[story.plot], story.wording, strict=True)):
-        letters += ["text"] * (number > 0)  # the space before
-        for piece in world.sentences[name][variant]:
-            if isinstance(piece, str):
-                letters += ["text"] * len(piece)
-            else:
-                letters += ["memory" if piece.fact in told else "spelling"] * len(piece.fill(rows[piece.fact]))
-                told.add(piece.fact)
+    words, told = tokenizer(), told_by(story)
     found, place = [], 0
     for token, truth in zip(words.encode(story.text), true_distributions(words, story.text), strict=False):
         place += len(words.decode([token]))
         certain = truth[token] > 1 - 1e-9
-        found.append(letters[place - 1] if certain else "dice")  # a token begins with its space: its last letter counts
+        found.append(told[place - 1] if certain else "dice")  # a token begins with its space: its last letter counts
     return [*found, "text"]
 
 

@@ -35,28 +35,38 @@ class Cause:
         return self.impossible + self.odds
 
 
+def told_by(story: Story, of: World | None = None) -> list[str]:
+    """What each byte of a story tells: `memory` a fact that was told before, `spelling` one for the first time, and
+    `text` is of a sentence's own words and the spaces between sentences."""
+    of = of or world()
+    rows, told = of.rows(story.facts), set[str]()
+    found: list[str] = []
+    for number, (name, variant) in enumerate(zip(of.plots[story.plot], story.wording, strict=True)):
+        found += ["text"] * (number > 0)
+        for piece in of.sentences[name][variant]:
+            if isinstance(piece, Slot):
+                kind = "memory" if piece.fact in told else "spelling"
+                found += [kind] * len(piece.fill(rows[piece.fact]).encode())
+                told.add(piece.fact)
+            else:
+                found += ["text"] * len(piece.encode())
+    return found
+
+
 def causes(tokenizer: Tokenizer, story: Story, of: World | None = None) -> list[str]:
     """The cause at each token of a story, and at the end-of-text token after it: one of `CAUSES`.
 
     Raises:
         InputError: as `true_distributions`.
     """
-    of = of or world()
-    rows, told = of.rows(story.facts), set[str]()
-    recalled: list[bool] = []  # of each byte: does it tell a fact that has been told?
-    for i, (name, variant) in enumerate(zip(of.plots[story.plot], story.wording, strict=True)):
-        recalled += [False] * (i > 0)  # the space between two sentences
-        for piece in of.sentences[name][variant]:
-            words = piece.fill(rows[piece.fact]) if isinstance(piece, Slot) else piece
-            recalled += [isinstance(piece, Slot) and piece.fact in told] * len(words.encode())
-            told |= {piece.fact} if isinstance(piece, Slot) else set()
+    told = told_by(story, of)
     found, place = [], 0
     ids = tokenizer.encode(story.text)
     for token, options in zip(ids, true_distributions(tokenizer, story.text, of), strict=False):
         length = len(
             tokenizer.decode([token]).encode() if isinstance(tokenizer, CharTokenizer) else tokenizer.token_bytes(token)
         )
-        known = "memory" if any(recalled[place : place + length]) else "wording"
+        known = "memory" if "memory" in told[place : place + length] else "wording"
         found.append("dice" if len(options) > 1 else known)
         place += length
     return [*found, "wording"]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from minigpt.course import canaries
 from minigpt.course.exercise import Exercise, close
 
 
@@ -54,19 +55,6 @@ def exposure_of(answer: Callable[[Sequence[float], int], float]) -> str | None:
     return None
 
 
-def _kept(texts: Sequence[str], n: int) -> list[str]:
-    """As the lesson asks."""
-    seen: set[tuple[str, ...]] = set()
-    kept = []
-    for text in texts:
-        words = text.split()
-        runs = {tuple(words[i : i + n]) for i in range(max(1, len(words) - n + 1))}
-        if not runs & seen:
-            kept.append(text)
-            seen |= runs
-    return kept
-
-
 @Exercise
 def without_near_copies(answer: Callable[[Sequence[str], int], list[str]]) -> str | None:
     """Keep a text unless it shares a run of n words with an earlier kept one."""
@@ -90,7 +78,7 @@ def without_near_copies(answer: Callable[[Sequence[str], int], list[str]]) -> st
         ([], 3, "There is nothing to keep."),
     )
     for texts, n, hint in cases:
-        got, right = answer(list(texts), n), _kept(texts, n)
+        got, right = answer(list(texts), n), canaries.without_near_copies(texts, n)
         if got is None or list(got) != right:
             if got is not None and len(right) == len(texts) and sorted(got) == sorted(right):
                 return f"For {texts} and n = {n} the order of what you keep has changed: {got}."
