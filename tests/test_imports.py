@@ -31,7 +31,7 @@ ROOMS = {  # from the ground up; within a room, too
         "vocabulary",
         "classifier",
     ],
-    "generation": ["decoding", "generate", "beam_search", "speculative", "conversation"],
+    "generation": ["recorded", "decoding", "generate", "together", "beam_search", "speculative", "conversation"],
     "weights": [
         *("checkpoint", "adapter", "gpt2_layout", "pretrained", "blocks", "gguf_file", "llama_layout"),
         *("tokenizer_json", "gguf", "llama", "smollm2", "models"),
@@ -55,6 +55,7 @@ ROOMS = {  # from the ground up; within a room, too
         "tasks",
         "models",
         "chat",
+        "writer",
         "serving",
         "serve",
     ],

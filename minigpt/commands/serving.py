@@ -1,20 +1,10 @@
-"""A model behind HTTP: OpenAI's /v1/chat/completions and /v1/models, and a page to chat on.
-
-One thread writes the answers, several together if they wait for it: a step for eight texts reads the weights once, as
-one for a single text does. Requests wait in a queue with an end. When a client goes away, its answer stops at the next
-token, and where nobody listens any more the next requests have their turn.
-"""
+"""A model behind HTTP: OpenAI's /v1/chat/completions and /v1/models, and a page to chat on."""
 
 import asyncio
 import json
-import logging
 import secrets
-import threading
 import time
-import uuid
-from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.applications import Starlette
@@ -24,14 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from minigpt.commands.writer import MOST_WAITING, Job, Refused, Writer
 from minigpt.config import InputError
-from minigpt.generation.generate import Options, TextOfTokens, stream_batch
 from minigpt.model.gpt import GPT
-from minigpt.text.chat import Message, answer_space, encode_prompt, end_of_turn
+from minigpt.text.chat import Message, encode_prompt
 from minigpt.text.tokenizer import Tokenizer
-
-MOST_WAITING = 64
-"""Requests in the queue; one more is told to come back."""
 
 MOST_BYTES = 2**20
 """Of a request's body."""
@@ -39,126 +26,10 @@ MOST_BYTES = 2**20
 MOST_NEW_TOKENS = 1024
 """In an answer, whatever a request asks for."""
 
-MOST_TOGETHER = 8
-"""Answers that are written at once."""
-
-MOST_COLUMNS = 2**14
-"""Of their cache, all answers together: 0.7 GB with SmolLM2 in float32."""
-
 
 def error(sentence: str) -> dict[str, Any]:
     """A sentence as OpenAI's clients expect it."""
     return {"error": {"message": sentence, "type": "invalid_request_error", "code": None}}
-
-
-class Refused(Exception):
-    """A request that is not served: the HTTP status and one sentence."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status, self.sentence = status, sentence
-
-
-@dataclass(eq=False)
-class Job:
-    """One answer to be written."""
-
-    prompt: list[int]
-    max_new_tokens: int
-    options: Options
-    """Without a seed."""
-    seed: int
-    loop: asyncio.AbstractEventLoop
-    id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
-    pieces: "asyncio.Queue[str | None | Exception]" = field(default_factory=asyncio.Queue)
-    """The answer as it grows, then None, or what went wrong."""
-    stopped: threading.Event = field(default_factory=threading.Event)
-    """Set when nobody listens any more."""
-    new_tokens: int = 0
-
-    def tell(self, piece: "str | None | Exception") -> None:
-        """Hand a piece to the one who waits for it; called by the writer's thread."""
-        try:
-            self.loop.call_soon_threadsafe(self.pieces.put_nowait, piece)
-        except RuntimeError:  # the server has ended
-            self.stopped.set()
-
-
-def fit_together(jobs: list[Job], context_length: int) -> bool:
-    """Whether answers can be written at once: drawn in one way, and none can outgrow the context or the cache."""
-    columns = max(len(job.prompt) for job in jobs) + max(job.max_new_tokens for job in jobs)
-    small = columns <= context_length and columns * len(jobs) <= MOST_COLUMNS and len(jobs) <= MOST_TOGETHER
-    return small and all(job.options == jobs[0].options for job in jobs)
-
-
-class Writer:
-    """The thread that writes answers: the one that has waited longest, and with it those that fit together with it.
-
-    Args:
-        model: on its device.
-        tokenizer: the model's.
-        most_waiting: length of the queue.
-    """
-
-    def __init__(self, model: GPT, tokenizer: Tokenizer, most_waiting: int = MOST_WAITING) -> None:
-        self.model, self.tokenizer, self.most_waiting = model, tokenizer, most_waiting
-        self.waiting: deque[Job] = deque()
-        self.changed = threading.Condition()  # for whoever touches `waiting`
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def submit(self, job: Job) -> None:
-        """Queue a job. Raises Refused (429) where the queue is full."""
-        with self.changed:
-            if len(self.waiting) >= self.most_waiting:
-                raise Refused(429, f"{self.most_waiting} requests are waiting already: try again in a while")
-            self.waiting.append(job)
-            self.changed.notify()
-
-    def _take(self) -> list[Job]:
-        """The next jobs, at least one; whoever has hung up meanwhile is left out."""
-        jobs: list[Job] = []
-        with self.changed:
-            while not jobs:
-                self.changed.wait_for(lambda: self.waiting)
-                for job in list(self.waiting):
-                    if job.stopped.is_set():
-                        self.waiting.remove(job)
-                    elif not jobs or fit_together([*jobs, job], self.model.config.context_length):
-                        self.waiting.remove(job)
-                        jobs.append(job)
-        return jobs
-
-    def _run(self) -> None:
-        while True:
-            jobs = self._take()
-            try:
-                self._write(jobs)
-            except Exception as problem:  # bad jobs must not end the thread
-                logging.getLogger(__name__).exception("an answer could not be written")
-                for job in jobs:
-                    job.tell(problem)
-
-    def _write(self, going: list[Job]) -> None:
-        """Write answers together. A job leaves the list when its answer has ended, or nobody listens any more."""
-        jobs, texts = list(going), [TextOfTokens(self.tokenizer) for _ in going]
-        prompts = [job.prompt for job in jobs]
-        options: Options = {**jobs[0].options, "seed": [job.seed for job in jobs]}
-        most, space = max(job.max_new_tokens for job in jobs), answer_space(self.tokenizer)
-        for tokens in stream_batch(self.model, prompts, most, **options):
-            for job, text, token in zip(jobs, texts, tokens, strict=True):
-                if job not in going:
-                    continue
-                piece = text.end() if token is None else text.add(token)
-                job.new_tokens += token is not None
-                if job.new_tokens == job.max_new_tokens:
-                    piece += text.end()
-                if piece:
-                    job.tell(piece.removeprefix(space) if job.new_tokens == 1 else piece)
-                if token is None or job.stopped.is_set() or job.new_tokens == job.max_new_tokens:
-                    job.tell(None)
-                    going.remove(job)
-            if not going:
-                return
 
 
 def _messages(found: Any) -> list[Message]:
@@ -202,7 +73,6 @@ def make_app(
     Raises:
         InputError: for a model that cannot chat.
     """
-    end = end_of_turn(tokenizer)
     writer = Writer(model, tokenizer, most_waiting)
     started = int(time.time())
 
@@ -235,13 +105,10 @@ def make_app(
         if room < 1:
             most = model.config.context_length
             raise Refused(400, f"the conversation has {len(prompt)} tokens, and the context {most}: shorten it")
-        options: Options = {
-            "temperature": _number(body, "temperature", 0.2, 0, 2),
-            "top_p": _number(body, "top_p", 0.9, 1e-6, 1),
-            "stop_token": end,
-        }
+        temperature = _number(body, "temperature", 0.2, 0, 2)
+        top_p = _number(body, "top_p", 0.9, 1e-6, 1)
         seed = _number(body, "seed", secrets.randbits(63), 0, 2**63 - 1, whole=True)
-        return Job(prompt, min(n, room), options, seed, asyncio.get_running_loop())
+        return Job(prompt, min(n, room), temperature, top_p, seed, asyncio.get_running_loop())
 
     async def pieces_of(job: Job) -> AsyncIterator[str]:
         """The answer as it grows; whoever stops listening stops the writer, too."""

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minigpt.config import GPTConfig, InputError
+from minigpt.generation.recorded import Recorded, records
 from minigpt.model.attention import rotate, rotation
 from minigpt.model.gpt import GPT
-from minigpt.model.int8 import Int8Linear, int8_product
+from minigpt.model.int8 import FEW_ROWS, Int8Linear, int8_product
 from minigpt.model.kv_cache import KVCache
 
 Affine = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
@@ -23,6 +24,8 @@ Block = tuple[Affine, Affine, Affine, Affine, Affine | None, Affine, Affine]
 
 SMALL = 2**16
 """A weight of fewer numbers is not worth dividing among threads."""
+LARGE = 2**24
+"""The head of a large vocabulary; stored by columns and multiplied by few rows, it takes less time in many parts."""
 GROWTH = 16
 """Columns, at least, by which a cache grows."""
 
@@ -144,9 +147,10 @@ def decode_token(
     for block, keys, values in zip(weights, all_keys, all_values, strict=True):
         attention_norm, qkv, output, feed_forward_norm, gate, up, down = block
         y = product(normalise(x, attention_norm, config), *qkv).view(B, -1, 1, config.head_size)
-        q, k, v = y.split_with_sizes((config.n_heads, kv_heads, kv_heads), 1)  # (B, h or kv_heads, 1, head_size)
+        qk, v = y.split_with_sizes((config.n_heads + kv_heads, kv_heads), 1)
         if turn is not None:
-            q, k = rotate(q, turn), rotate(k, turn)
+            qk = rotate(qk, turn)
+        q, k = qk.split_with_sizes((config.n_heads, kv_heads), 1)  # (B, h or kv_heads, 1, head_size)
         for store, new in ((keys, k), (values, v)):
             if column is None:
                 store.narrow(2, -1, 1).copy_(new)
@@ -165,42 +169,6 @@ def decode_token(
 @functools.cache
 def _compiled() -> Callable[..., Tensor]:
     return torch.compile(decode_token)
-
-
-def records(device: torch.device) -> bool:
-    """Whether a device can record what it is asked to do, and do it again at one word."""
-    return device.type == "cuda"
-
-
-class Recorded:
-    """A function of tensors that a GPU has recorded (a CUDA graph): a call is one launch and not some two hundred.
-
-    With few rows a GPU has done the work of a launch before the next one arrives, so it would wait for the processor
-    most of the time. A recording has fixed addresses: new inputs are copied to where the first ones were.
-
-    Args:
-        function: tensors to one tensor, always by the same operations; it may run twice with the same inputs.
-        inputs: of the shapes and types that all later ones will have.
-    """
-
-    def __init__(self, function: Callable[..., Tensor], *inputs: Tensor) -> None:
-        self.inputs = [tensor.clone() for tensor in inputs]
-        with torch.cuda.device(inputs[0].device):
-            aside = torch.cuda.Stream()
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):
-                function(*self.inputs)  # libraries take memory at their first call, which cannot be recorded
-            torch.cuda.current_stream().wait_stream(aside)
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
-                self.output = function(*self.inputs)
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """The function's value, as a tensor of its own."""
-        for kept, new in zip(self.inputs, inputs, strict=True):
-            kept.copy_(new)
-        self.graph.replay()
-        return self.output.clone()
 
 
 class Decoding:
@@ -222,24 +190,13 @@ class Decoding:
         self, model: GPT, prompts: list[list[int]], num: int, max_new_tokens: int, *, compile: bool = False
     ) -> None:
         config, table = model.config, model.token_embedding.weight
-        number = model.final_norm.weight.dtype  # that of a table in 8 bits is no type of a key
         self.model, self.prompts, self.num, self.compile = model, prompts, num, compile
-        lengths = [len(prompt) for prompt in prompts for _ in range(num)]
-        self.filled = max(lengths)  # columns
+        self.device = table.device
         # A compiled or recorded step has one shape for all lengths: it looks at the whole cache, and a mask hides what
         # is empty. A compiled one has the same shape for all texts, too: each other would take another translation.
         self.one_shape = compile or records(table.device)
-        self.recorded: Recorded | None = None
-        n_columns = config.context_length if compile else min(self.filled + max_new_tokens, config.context_length)
-        # Room that is not used yet lies between the rows, where it makes reading them slower, by a half with 64 rows.
-        length = n_columns if self.one_shape else min(self.filled + GROWTH, n_columns)
-        self.cache = KVCache(config, len(lengths), length=length, device=table.device, dtype=number)
-        self.columns = torch.arange(n_columns, device=table.device)
-        self.padding = self.filled - torch.tensor(lengths, device=table.device)  # (B,): empty columns of each row
-        self.padded = len(set(lengths)) > 1
-        if self.padded or self.one_shape:  # a mask gives a column the weight 0, and 0 times what was there may be NaN
-            self.cache.keys.zero_()
-            self.cache.values.zero_()
+        lengths = [len(prompt) for prompt in prompts for _ in range(num)]
+        self._make_room(lengths, max_new_tokens)
 
         # A CPU that multiplies few rows waits for the weights. They arrive sooner when stored column by column, and
         # when each thread has parts of its own: two (measured: better than one or four), and none of a small matrix.
@@ -251,9 +208,11 @@ class Decoding:
         def linear(module: Any) -> Affine:
             weight, bias = module.weight, module.bias
             if isinstance(module, Int8Linear):
-                return weight, bias, module.scale
+                few = on_cpu and len(lengths) <= FEW_ROWS  # then the scales, too, are wanted in bfloat16
+                return weight, bias, module.scale.bfloat16() if few else module.scale
             if on_cpu and weight.t().is_contiguous():  # stored so when it was read: parts are a view
-                parts = math.gcd(threads, module.in_features) if weight.numel() >= SMALL else 1
+                parts = math.gcd(24 if weight.numel() >= LARGE else threads, module.in_features)
+                parts = parts if weight.numel() >= SMALL else 1
                 return (weight.t().view(parts, -1, module.out_features) if parts > 1 else weight), bias
             parts = math.gcd(2 * threads, module.out_features)
             if parts == 1 or threads == 1 or not on_cpu or weight.numel() < SMALL:
@@ -278,6 +237,23 @@ class Decoding:
             for block in blocks
         ]
         self.head = norm(model.final_norm), linear(model.output_head)
+
+    def _make_room(self, lengths: list[int], max_new_tokens: int) -> None:
+        """An empty cache for texts of these lengths, which can grow by so many tokens."""
+        config = self.model.config
+        number = self.model.final_norm.weight.dtype  # that of a table in 8 bits is no type of a key
+        self.filled = max(lengths)  # columns
+        self.recorded: Recorded | None = None
+        n_columns = min(self.filled + max_new_tokens, config.context_length)
+        self.columns = torch.arange(config.context_length if self.compile else n_columns, device=self.device)
+        # Room that is not used yet lies between the rows, where it makes reading them slower, by a half with 64 rows.
+        length = len(self.columns) if self.one_shape else min(self.filled + GROWTH, n_columns)
+        self.cache = KVCache(config, len(lengths), length=length, device=self.device, dtype=number)
+        self.padding = self.filled - torch.tensor(lengths, device=self.device)  # (B,): empty columns of each row
+        self.padded = len(set(lengths)) > 1
+        if self.padded or self.one_shape:  # a mask gives a column the weight 0, and 0 times what was there may be NaN
+            self.cache.keys.zero_()
+            self.cache.values.zero_()
         self.keep(list(range(len(lengths))))
 
     def keep(self, rows: list[int], start: int = 0) -> None:
@@ -290,16 +266,38 @@ class Decoding:
         # (B, 1, 1, length), for all heads and the one new token
         self.visible = (self.columns >= self.padding[:, None])[:, None, None]
 
-    @torch.inference_mode()
     def prefill(self) -> Tensor:
-        """Read the prompts; logits (B, V) of each row. Neighbours of equal length are read at once, none padded."""
-        logits, row = [], 0
-        for length, group in groupby(self.prompts, key=len):
+        """Read the prompts; logits (B, V) of each row."""
+        return self._read(self.prompts, 0, self.num)
+
+    @torch.inference_mode()
+    def _read(self, prompts: list[list[int]], row: int, num: int) -> Tensor:
+        """Prompts of `num` rows each, from `row` on. Neighbours of equal length are read at once, none padded."""
+        logits = []
+        for length, group in groupby(prompts, key=len):
             ids = torch.tensor(list(group), device=self.columns.device)  # (prompts, T)
-            rows = slice(row, row + len(ids) * self.num)
+            rows = slice(row, row + len(ids) * num)
             logits.append(last_logits(self.model, ids, self.cache.part(rows, self.filled - length)))
             row = rows.stop
-        return torch.cat(logits).repeat_interleave(self.num, dim=0)
+        return torch.cat(logits).repeat_interleave(num, dim=0)
+
+    @torch.inference_mode()
+    def join(self, prompts: list[list[int]], max_new_tokens: int) -> Tensor:
+        """Further rows, below those that are there, one for each prompt; their logits (prompts, V).
+
+        All rows then end at the same column again: the longest text has no empty columns on its left.
+
+        Args:
+            prompts: as for the first.
+            max_new_tokens: how far any row can grow from now on.
+        """
+        old, before, was = self.cache, len(self.padding), self.filled
+        lengths = (self.filled - self.padding).tolist() + [len(prompt) for prompt in prompts]
+        self._make_room(lengths, max_new_tokens)
+        kept = min(self.filled, was)
+        for store, source in ((self.cache.keys, old.keys), (self.cache.values, old.values)):
+            store[:, :before, :, self.filled - kept : self.filled] = source[..., was - kept : was, :]
+        return self._read(prompts, before, 1)
 
     @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:

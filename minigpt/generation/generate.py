@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from minigpt.config import InputError
-from minigpt.generation.decoding import Decoding, check_finite, last_logits, records
+from minigpt.generation.decoding import Decoding, check_finite, last_logits
+from minigpt.generation.recorded import records
 from minigpt.model.gpt import GPT
 from minigpt.text.tokenizer import CharTokenizer, Tokenizer
 
@@ -183,33 +184,12 @@ def generate_batch(
 
 def stream(model: GPT, prompt: list[int], max_new_tokens: int, **options: Unpack[Options]) -> Iterator[int]:
     """The tokens of one sample, each as soon as it is drawn. Arguments, errors and tokens are those of `generate`."""
-    steps = stream_batch(model, [prompt], max_new_tokens, **options)
-    return (token for (token,) in steps if token is not None)
+    task = _Task(model, [prompt], max_new_tokens, 1, **options)
 
-
-def stream_batch(
-    model: GPT, prompts: list[list[int]], max_new_tokens: int, **options: Unpack[Options]
-) -> Iterator[list[int | None]]:
-    """A sample of each of several prompts, written together: at each step its next token, or None once it has ended.
-
-    Arguments, errors and tokens are those of `generate_batch`.
-
-    Raises:
-        InputError: besides, for prompts of several lengths of which a text could outgrow the context.
-    """
-    task = _Task(model, prompts, max_new_tokens, 1, **options)
-    longest, context_length = max(map(len, prompts)), model.config.context_length
-    if longest + max_new_tokens - 1 > context_length and len(set(map(len, prompts))) > 1:
-        raise InputError(
-            f"the longest prompt has {longest} tokens and may grow by {max_new_tokens}, beyond the context of "
-            f"{context_length}: give prompts of one length, or fewer new tokens"
-        )
-
-    def tokens() -> Iterator[list[int | None]]:
-        samples = [Sample() for _ in prompts]
-        for step, _ in enumerate(_steps(task, prompts, samples, check_every=1, seeds=task.seeds())):
-            new = [sample.tokens[step:] for sample in samples]
-            yield [told[0] if told else None for told in new]
+    def tokens() -> Iterator[int]:
+        sample = Sample()
+        for step, _ in enumerate(_steps(task, [prompt], [sample], check_every=1)):
+            yield from sample.tokens[step:]
 
     return tokens()
 

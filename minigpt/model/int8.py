@@ -18,8 +18,8 @@ from minigpt.runtime import give_memory_back
 FEW_ROWS = 8
 """Up to so many rows of x, a product waits for the weights more than for the arithmetic."""
 
-WIDENED = 4096
-"""Rows of a matrix that are widened at once, so that a large one never stands in memory in float32."""
+WIDENED = 256
+"""Rows of a matrix that are widened at once: they stay in the caches until they are multiplied."""
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,10 +13,11 @@ import openai
 import pytest
 import uvicorn
 
-from minigpt.commands import serving
+from minigpt.commands import writer
 from minigpt.commands.serving import make_app
 from minigpt.config import InputError
-from minigpt.generation.generate import generate, stream_batch
+from minigpt.generation.generate import generate
+from minigpt.generation.together import Together
 from minigpt.model.gpt import GPT
 from minigpt.text.chat import Message, encode_prompt
 from minigpt.text.tokenizer import Tokenizer
@@ -102,42 +103,48 @@ def test_fifty_at_once_of_whom_ten_hang_up(served: Served) -> None:
         assert answer == (None if number % 5 == 0 else served.expected(f"Number {number}", 12)), number
 
 
-def test_answers_that_wait_are_written_together_and_each_is_its_own(
+def test_answers_that_wait_join_those_that_are_written_and_each_is_its_own(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first is held at its beginning until nine wait: eight of one kind and of other lengths, one that is drawn."""
+    """The first is held at its beginning until others wait: eight of one kind and of other lengths, of which one finds
+    no place at once; and one that is drawn, for which those behind it wait."""
     held, free = threading.Event(), threading.Event()
     sizes: list[int] = []
 
-    def counting(model: GPT, prompts: list[list[int]], *rest: Any, **options: Any) -> Iterator[list[int | None]]:
-        sizes.append(len(prompts))
-        held.set()
-        free.wait(60)
-        yield from stream_batch(model, prompts, *rest, **options)
+    class Counting(Together):
+        def add(self, prompts: list[list[int]], *rest: Any) -> list[int]:
+            sizes.append(len(prompts))
+            held.set()
+            free.wait(60)
+            return super().add(prompts, *rest)
 
-    monkeypatch.setattr(serving, "stream_batch", counting)
+    monkeypatch.setattr(writer, "Together", Counting)
     other = Served(served.model, served.tokenizer)
-    texts, limits = ["x" * n for n in range(9)], [3 + 4 * n for n in range(9)]
+    texts, limits = ["x" * n for n in range(1, 9)], [3 + 4 * n for n in range(1, 9)]
 
     async def all_of_them() -> list[Any]:
         async with openai.AsyncOpenAI(base_url=f"{other.url}/v1", api_key="none", max_retries=0) as client:
-            tasks = [asyncio.create_task(ask(client, "first"))]
-            while not held.is_set():
-                await asyncio.sleep(0.01)
-            drawn = {"model": "tiny", "messages": [{"role": "user", "content": "drawn"}], "max_tokens": 3, "seed": 1}
-            tasks.append(asyncio.create_task(client.chat.completions.create(**drawn)))  # type: ignore[call-overload]
-            tasks += [asyncio.create_task(ask(client, text, n)) for text, n in zip(texts[1:], limits[1:], strict=True)]
-            while (await asyncio.to_thread(lambda: len(other.app.state.writer.waiting))) < 9:
-                await asyncio.sleep(0.01)
+            asked: list[tuple[str, int, dict[str, Any]]]
+            asked = [("first", 40, {}), *((text, n, {}) for text, n in zip(texts, limits, strict=True))]
+            asked += [("drawn", 3, {"seed": 1, "top_p": 0.5}), ("last", 5, {})]
+            tasks = []
+            for number, (text, n, options) in enumerate(asked):
+                tasks.append(asyncio.create_task(ask(client, text, n, **options)))
+                while (
+                    not held.is_set() or await asyncio.to_thread(lambda: len(other.app.state.writer.waiting)) < number
+                ):
+                    await asyncio.sleep(0.01)
             free.set()
             return await asyncio.gather(*tasks)
 
     try:
-        _, _, *answers = asyncio.run(all_of_them())
+        _, *answers, drawn, last = asyncio.run(all_of_them())
     finally:
         other.close()
-    assert sizes in ([1, 1, 8], [1, 8, 1])  # as they arrived
-    for answer, text, n in zip(answers, texts[1:], limits[1:], strict=True):
+    assert sizes == [1, 7, 1, 1, 1]
+    assert drawn.usage.completion_tokens <= 3
+    assert last.choices[0].message.content == served.expected("last", 5)
+    for answer, text, n in zip(answers, texts, limits, strict=True):
         assert answer.choices[0].message.content == served.expected(text, n)
         assert answer.usage.completion_tokens <= n
 
@@ -168,14 +175,14 @@ def test_what_is_refused_is_one_sentence(served: Served, body: bytes, status: in
 def test_an_answer_that_fails_is_told_and_the_next_one_is_written(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: Any, **__: Any) -> Iterator[list[int]]:
-        yield [40]
-        raise InputError("the model's logits are not finite")
+    class Broken(Together):
+        def step(self) -> list[int]:
+            raise InputError("the model's logits are not finite")
 
     body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3}
     url = f"{served.url}/v1/chat/completions"
     with monkeypatch.context() as patch:
-        patch.setattr(serving, "stream_batch", broken)
+        patch.setattr(writer, "Together", Broken)
         answer = httpx.post(url, json=body)
         assert answer.status_code == 500 and "server's log says why" in answer.json()["error"]["message"]
         streamed = httpx.post(url, json=body | {"stream": True})
@@ -196,12 +203,16 @@ def test_a_full_queue_is_told_and_a_client_that_goes_frees_its_place(
     """The writer is held at its first token; two more wait; a fourth is refused until the first hangs up."""
     hold = threading.Event()
 
-    def slow(*_: Any, **__: Any) -> Iterator[list[int]]:
-        while True:
-            hold.wait(0.01)
-            yield [40]
+    class Slow(Together):
+        def add(self, prompts: list[list[int]], *rest: Any) -> list[int]:
+            return [40 for _ in prompts]
 
-    monkeypatch.setattr(serving, "stream_batch", slow)
+        def step(self) -> list[int]:
+            hold.wait(0.01)
+            return [40]
+
+    monkeypatch.setattr(writer, "Together", Slow)
+    monkeypatch.setattr(writer, "MOST_TOGETHER", 1)  # nobody joins
     other = Served(served.model, served.tokenizer, most_waiting=2, hosts=("127.0.0.1",))
     body = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
     url = f"{other.url}/v1/chat/completions"

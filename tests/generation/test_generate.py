@@ -31,7 +31,6 @@ from minigpt.generation.generate import (
     keep_top_p,
     penalise_repetition,
     stream,
-    stream_batch,
     stream_text,
 )
 from minigpt.model.gpt import GPT
@@ -303,26 +302,6 @@ def test_the_cache_changes_nothing(prompt: list[int], num: int, **options: Any):
     cached = generate(model, prompt, 24, num=num, **options)
     assert cached == generate(model, prompt, 24, num=num, use_cache=False, **options)
     assert list(stream(model, prompt, 24, **options)) == cached[0]
-
-
-@pytest.mark.parametrize("options", [{"temperature": 0.0}, {"seed": [3, 1, 2], "top_p": 0.9}])
-def test_texts_that_are_streamed_together_are_those_of_generate_batch(options):
-    model, prompts = writer(), [[1], [2, 3, 4], [5, 6]]
-    expected = [sample.tokens for (sample,) in generate_batch(model, prompts, 12, stop_token=7, **options)]
-    steps = list(stream_batch(model, prompts, 12, stop_token=7, **options))
-    told = [[step[row] for step in steps if step[row] is not None] for row in range(3)]
-    assert told == expected
-    assert len({len(tokens) for tokens in expected}) > 1, "they should end at different steps"
-    for row, tokens in enumerate(expected):  # nothing comes after an end
-        assert all(step[row] is None for step in steps[len(tokens) :])
-
-
-def test_texts_of_several_lengths_that_could_outgrow_the_context_are_not_streamed_together():
-    model = writer()
-    most = model.config.context_length
-    with pytest.raises(InputError, match=f"has 2 tokens and may grow by {most}, beyond the context of {most}"):
-        stream_batch(model, [[1], [1, 2]], most)
-    assert len(list(stream_batch(model, [[1, 2], [3, 4]], most + 3, seed=1))) == most + 3
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
