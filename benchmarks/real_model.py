@@ -2,14 +2,16 @@
 
 From the start of a process to the first token; greedy decoding of 64 tokens after a prompt of 64, in float32 and with
 weights in 8 bits, where the tokens in float32 are compared first; reading a prompt of 512; and the memory that a
-process holds after it has decoded. Reading and decoding have the number of threads with which each is fastest.
+process holds after it has decoded. Decoding has the number of threads with which each is fastest. Reading takes all
+cores, and each a process of its own, since ours tells the C library to keep freed memory.
 
 Then decoding beside llama.cpp, which reads the same file and multiplies its blocks as they are (`make bench` brings
-xllamacpp, which holds it compiled), and eight chats at once through `minigpt serve` and one after the other: on one
-thread each. It takes some minutes.
+xllamacpp, which holds it compiled), on one thread each; and eight chats at once through `minigpt serve` and one after
+the other, with all cores, as it does by itself. It takes some minutes.
 """
 
 import asyncio
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,14 +19,14 @@ from typing import Any
 import httpx
 import torch
 
-from benchmarks.measure import Options, Result, Row, check, compare, interleave, with_threads
+from benchmarks.measure import Options, Result, Row, Times, check, compare, interleave, with_threads
 from benchmarks.startup import python
 from minigpt.commands.serving import make_app
 from minigpt.generation.decoding import last_logits
 from minigpt.generation.generate import generate
 from minigpt.model.gpt import GPT
 from minigpt.model.int8 import to_int8
-from minigpt.runtime import fastest_threads
+from minigpt.runtime import cores, fastest_threads
 from minigpt.text.tokenizer import Tokenizer
 from minigpt.weights.smollm2 import checked_path, load_smollm2
 
@@ -61,6 +63,33 @@ prompt = tokenizer("Once upon a time", return_tensors="pt")
 new = model.generate(**prompt, max_new_tokens={n}, do_sample=False)[0, prompt["input_ids"].size(1):].tolist()
 print(new)
 """
+)
+SECONDS = """
+import json, sys, time
+import torch
+ids = torch.tensor([json.loads(sys.argv[2])])
+{setup}
+def read():
+    with torch.inference_mode():
+        {read}
+seconds = []
+for _ in range(6):
+    start = time.perf_counter()
+    read()
+    seconds.append(time.perf_counter() - start)
+print(json.dumps(seconds[1:]))
+"""
+OURS_READ = SECONDS.format(
+    setup="""
+from minigpt.generation.decoding import last_logits
+from minigpt.weights.smollm2 import load_smollm2
+model, _ = load_smollm2()
+""",
+    read="last_logits(model, ids)",
+)
+THEIRS_READ = SECONDS.format(
+    setup="from pathlib import Path\nfrom benchmarks.real_model import theirs\nmodel = theirs(Path(sys.argv[1]))",
+    read="model(ids, use_cache=False, logits_to_keep=1)",
 )
 INT8 = "from minigpt.model.int8 import to_int8\nmodel = to_int8(model)"
 
@@ -132,6 +161,18 @@ def start_to_first_token(path: str) -> list[Row]:
     return rows
 
 
+def reading(path: str, ids: list[int]) -> Row:
+    """Seconds for a prompt, in turn in processes of their own."""
+    times = {"ours": Times(), "theirs": Times()}
+    for _ in range(3):
+        for name, program in (("ours", OURS_READ), ("theirs", THEIRS_READ)):
+            times[name].wall += json.loads(python(program, path, json.dumps(ids)))
+    return compare(
+        f"reading {len(ids)} tokens, SmolLM2", times["ours"], times["theirs"], "transformers", unit="tokens/s",
+        amount=len(ids), target=1.1, notes=f"{cores()} threads, each in a process of its own",
+    )  # fmt: skip
+
+
 def eight_chats(model: GPT, tokenizer: Tokenizer) -> Row:
     """Tokens a second through the server, whose thread writes what waits together."""
     app = make_app(model, tokenizer, "smollm2")
@@ -158,7 +199,14 @@ def eight_chats(model: GPT, tokenizer: Tokenizer) -> Row:
     times = interleave(works, rounds=3, warm_up=0)
     work = f"serving {len(ABOUT)} chats at once, SmolLM2"
     return compare(
-        work, times["together"], times["in turn"], "one after the other", amount=amount, unit="tokens/s", target=3
+        work,
+        times["together"],
+        times["in turn"],
+        "one after the other",
+        amount=amount,
+        unit="tokens/s",
+        target=3,
+        notes=f"{cores()} threads",
     )
 
 
@@ -181,12 +229,7 @@ def run(options: Options) -> Result:
     check(ours_write(model, prompt[:PROMPT]) == theirs_write(other, prompt[:PROMPT]), "other tokens come out")
     ids = torch.tensor([prompt[:LONG]])
     check(torch.allclose(ours_read(model, ids), theirs_read(other, ids), atol=1e-2), "the logits differ")
-    works, tokens = at_their_best({"ours": partial(ours_read, model, ids), "theirs": partial(theirs_read, other, ids)})
-    times = interleave(works)
-    rows.append(
-        compare(f"reading {LONG} tokens, SmolLM2", times["ours"], times["theirs"], "transformers", amount=LONG,
-                target=1.1, **tokens)
-    )  # fmt: skip
+    rows.append(reading(str(path), prompt[:LONG]))
     small = to_int8(load_smollm2()[0])
     works, tokens = at_their_best(
         {
@@ -206,7 +249,7 @@ def run(options: Options) -> Result:
         compare(f"decoding {NEW} tokens after {PROMPT}, SmolLM2, 8 bits, one thread", times["int8"], times["llama.cpp"],
                 "llama.cpp, its Q4_1", amount=NEW, target=0.5, unit="tokens/s", notes="one thread each")
     )  # fmt: skip
-    rows.append(eight_chats(model, tokenizer))
+    rows.append(with_threads(cores(), eight_chats, model, tokenizer))
     return Result(rows)
 
 

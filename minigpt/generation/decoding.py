@@ -13,9 +13,11 @@ from torch import Tensor
 from minigpt.config import GPTConfig, InputError
 from minigpt.generation.recorded import Recorded, records
 from minigpt.model.attention import rotate, rotation
+from minigpt.model.counted import last_hidden_states
 from minigpt.model.gpt import GPT
 from minigpt.model.int8 import FEW_ROWS, Int8Linear, int8_product
 from minigpt.model.kv_cache import KVCache
+from minigpt.runtime import give_memory_back
 
 Affine = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Tensor]
 """Weight and bias, of a norm or of what `product` multiplies by; and the scale of each row of a weight in 8 bits."""
@@ -36,7 +38,7 @@ def last_logits(model: GPT, ids: Tensor, cache: KVCache | None = None) -> Tensor
     if training:
         model.eval()
     try:
-        logits: Tensor = model.output_head(model.hidden_states(ids, cache)[:, -1])
+        logits: Tensor = model.output_head(last_hidden_states(model, ids, cache))
         return logits[:, : model.config.vocab_size]
     finally:
         if training:
@@ -279,6 +281,8 @@ class Decoding:
             rows = slice(row, row + len(ids) * num)
             logits.append(last_logits(self.model, ids, self.cache.part(rows, self.filled - length)))
             row = rows.stop
+        if isinstance(self.model.output_head, Int8Linear):  # who wants small weights wants small memory
+            give_memory_back()
         return torch.cat(logits).repeat_interleave(num, dim=0)
 
     @torch.inference_mode()

@@ -10,12 +10,14 @@ from torch import Tensor
 from minigpt.config import GPTConfig
 from minigpt.model.attention import rotate, rotation
 from minigpt.model.gpt import GPT
+from minigpt.model.kv_cache import KVCache
 
 Heads = tuple[Tensor, Tensor, Tensor]
 
 
 def _heads(config: GPTConfig, block: Any, x: Tensor, turn: tuple[Tensor, Tensor] | None) -> Heads:
-    """Queries, keys and values as the block's attention makes them of x (B, T, d_model): each (B, h, T, head_size)."""
+    """Queries, keys and values as the block's attention makes them of x (B, T, d_model): (B, h or kv_heads, T,
+    head_size)."""
     attention = block.attention
     q, k, v = (
         part.view(*x.shape[:2], -1, config.head_size).transpose(1, 2)
@@ -23,17 +25,45 @@ def _heads(config: GPTConfig, block: Any, x: Tensor, turn: tuple[Tensor, Tensor]
     )
     if turn is not None:
         q, k = rotate(q, turn), rotate(k, turn)
-    if config.kv_heads < config.n_heads:
-        k, v = (part.repeat_interleave(config.n_heads // config.kv_heads, dim=1) for part in (k, v))
     return q, k, v
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, dropout: float = 0.0) -> Tensor:
-    """Attention where visible (B, 1, n, T) is True, (B, n, h, head_size)."""
+def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, dropout: float = 0.0) -> Tensor:
+    """Attention where visible (B, 1, n, T) is True, or everywhere: (B, n, h, head_size)."""
+    if (kv_heads := k.size(1)) < q.size(1):
+        k, v = (part.repeat_interleave(q.size(1) // kv_heads, dim=1) for part in (k, v))
     if q.dtype == torch.bfloat16:  # slow in this one operation, as in CausalSelfAttention
         q, k, v = q.float(), k.float(), v.float()
     with torch.autocast(q.device.type, enabled=False):
         return F.scaled_dot_product_attention(q, k, v, visible, dropout).transpose(1, 2)
+
+
+def _into_last_block(model: GPT, ids: Tensor, cache: KVCache | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The residual stream before the last block, (B, T, d_model), and that block's queries, keys and values."""
+    T, config, n_before = ids.size(1), model.config, model.config.n_layers - 1
+    x = model.token_embedding(ids)  # (B, T, d_model)
+    if config.positions == "learned":
+        x = x + model.position_embedding.weight[:T]
+    x = model.dropout(x)
+    for layer, block in enumerate(model.blocks[:n_before]):
+        x = block(x, cache, layer if cache else 0)
+    turn = None
+    if config.positions == "rope":
+        turn = rotation(torch.arange(T, device=ids.device), config.head_size, config.rope_base)
+    q, k, v = _heads(config, model.blocks[-1], x, turn)
+    if cache is not None:
+        k, v = cache.update(n_before, k, v, 0)
+    return x, q, k, v
+
+
+def _out_of_last_block(model: GPT, x: Tensor, y: Tensor) -> Tensor:
+    """What the output head reads, from the stream x before the last block and what its heads have gathered in y, both
+    (N, d_model)."""
+    last: Any = model.blocks[-1]
+    x = x + last.dropout(last.attention.output(y))
+    x = x + last.dropout(last.feed_forward(last.feed_forward_norm(x)))
+    x = model.final_norm(x)
+    return x
 
 
 def hidden_states_at(model: GPT, ids: Tensor, counted: Tensor) -> Tensor:
@@ -51,18 +81,8 @@ def hidden_states_at(model: GPT, ids: Tensor, counted: Tensor) -> Tensor:
         (N, d_model), in the order of the rows and in them of the places.
     """
     T, config = ids.size(1), model.config
+    x, q, k, v = _into_last_block(model, ids)
     last: Any = model.blocks[-1]
-    x = model.token_embedding(ids)  # (B, T, d_model)
-    if config.positions == "learned":
-        x = x + model.position_embedding.weight[:T]
-    x = model.dropout(x)
-    for block in model.blocks[:-1]:
-        x = block(x)
-
-    turn = None
-    if config.positions == "rope":
-        turn = rotation(torch.arange(T, device=ids.device), config.head_size, config.rope_base)
-    q, k, v = _heads(config, last, x, turn)
     # As many queries for each row as the row with the most has; those to spare stand at other places and are dropped.
     most = int(counted.sum(1).max())
     places = counted.int().argsort(dim=1, descending=True, stable=True)[:, :most]  # (B, n)
@@ -70,12 +90,19 @@ def hidden_states_at(model: GPT, ids: Tensor, counted: Tensor) -> Tensor:
     visible = torch.arange(T, device=ids.device) <= places[:, None, :, None]  # (B, 1, n, T)
     q = q.gather(2, places[:, None, :, None].expand(-1, config.n_heads, -1, config.head_size))
     y = _attend(q, k, v, visible, last.attention.dropout if model.training else 0.0)
-    y = last.attention.output(y[asked].flatten(1))  # (N, d_model)
+    return _out_of_last_block(model, x[counted], y[asked].flatten(1))
 
-    x = x[counted] + last.dropout(y)
-    x = x + last.dropout(last.feed_forward(last.feed_forward_norm(x)))
-    x = model.final_norm(x)
-    return x
+
+def last_hidden_states(model: GPT, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+    """`model.hidden_states(ids, cache)[:, -1]`, (B, d_model), in less time, for the reason above.
+
+    Args:
+        model: without dropout.
+        ids: (B, T), which fit into the context.
+        cache: receives the tokens, at its beginning.
+    """
+    x, q, k, v = _into_last_block(model, ids, cache)
+    return _out_of_last_block(model, x[:, -1], _attend(q[:, :, -1:], k, v, None).flatten(1))
 
 
 @dataclass(frozen=True)

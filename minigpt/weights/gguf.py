@@ -15,7 +15,7 @@ import torch
 from minigpt.config import GPTConfig, InputError
 from minigpt.generation.decoding import by_columns
 from minigpt.model.gpt import GPT, holding, parameter_count
-from minigpt.runtime import available_memory
+from minigpt.runtime import available_memory, keep_freed_memory
 from minigpt.text.tokenizer import END_OF_TEXT, ForeignTokenizer
 from minigpt.weights import llama_layout
 from minigpt.weights.blocks import Floats, decode
@@ -46,6 +46,7 @@ def load_gguf(path: str | Path) -> tuple[GPT, ForeignTokenizer]:
         InputError: for a file that cannot be read (`read_gguf`), a model that is no Llama, whose sizes contradict each
             other, with blocks of an unknown kind, or that needs more memory than there is, before it is taken.
     """
+    keep_freed_memory()
     file = read_gguf(path)
     try:
         config = config_of(file)

@@ -9,6 +9,7 @@ from torch import Tensor
 from minigpt.config import fit_vocabulary
 from minigpt.model.gpt import GPT, holding, parameter_count
 from minigpt.model.lora import merged
+from minigpt.runtime import keep_freed_memory
 from minigpt.text.tokenizer import CharTokenizer, ForeignTokenizer, Tokenizer
 from minigpt.weights import gguf, llama_layout, pretrained
 from minigpt.weights.tokenizer_json import from_tokenizer_json, to_tokenizer_files
@@ -36,6 +37,7 @@ def load_llama(folder: str | Path) -> tuple[GPT, ForeignTokenizer]:
         InputError: if a file is missing or damaged, the model is not one of ours, its tokenizer works in another way,
             or its weights need more memory than there is, before it is taken.
     """
+    keep_freed_memory()
     folder = Path(folder)
     with pretrained.reading(folder / "config.json"):
         config = llama_layout.from_llama_config(_json(folder / "config.json"))

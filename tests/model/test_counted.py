@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from minigpt.config import GPTConfig
-from minigpt.model.counted import Pairs, hidden_states_at, hidden_states_of_pairs
+from minigpt.model.counted import Pairs, hidden_states_at, hidden_states_of_pairs, last_hidden_states
 from minigpt.model.gpt import GPT
+from minigpt.model.kv_cache import KVCache
 from minigpt.model.lora import adapter_state, with_adapters
 
 SHAPE = {"vocab_size": 11, "context_length": 9, "n_layers": 3, "n_heads": 4, "d_model": 16}
@@ -131,3 +132,17 @@ def test_with_dropout_the_mean_is_the_same() -> None:
     assert fast.std(0).min() > 0.001
     error = ((fast.var(0) + slow.var(0)) / 400).sqrt()
     assert ((fast.mean(0) - slow.mean(0)).abs() / error).max() < 5
+
+
+@pytest.mark.parametrize("options", VARIED)
+def test_the_last_places_alone(options: dict[str, Any]) -> None:
+    """With a cache in which each row serves two, what is left in it is the same, too."""
+    model = model_of(**options).eval()
+    expected, written = (KVCache(model.config, 2 * len(IDS), dtype=torch.float64) for _ in range(2))
+    with torch.inference_mode():
+        whole = model.hidden_states(IDS, expected)[:, -1]
+        torch.testing.assert_close(last_hidden_states(model, IDS), whole)
+        torch.testing.assert_close(last_hidden_states(model, IDS, written), whole)
+    T = IDS.size(1)
+    torch.testing.assert_close(written.keys[..., :T, :], expected.keys[..., :T, :])
+    torch.testing.assert_close(written.values[..., :T, :], expected.values[..., :T, :])
