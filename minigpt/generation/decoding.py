@@ -15,7 +15,7 @@ from minigpt.generation.recorded import Recorded, records
 from minigpt.model.attention import rotate, rotation
 from minigpt.model.counted import last_hidden_states
 from minigpt.model.gpt import GPT
-from minigpt.model.int8 import FEW_ROWS, Int8Linear, int8_product
+from minigpt.model.int8 import FEW_ROWS, Int8Linear, few_rows_product, int8_product
 from minigpt.model.kv_cache import KVCache
 from minigpt.runtime import give_memory_back
 
@@ -70,9 +70,11 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor | None
         weight: (d_out, d_in); or (parts, d_in, d_out / parts), whose parts stand side by side in the result; or
             (parts, d_in / parts, d_out), whose parts are added up.
         bias: (d_out,), or (parts, 1, d_out / parts).
-        scale: (d_out,), of a weight in 8 bits (`minigpt.model.int8`).
+        scale: (d_out,), of a weight in 8 bits (`minigpt.model.int8`); in bfloat16 for `few_rows_product`.
     """
     if scale is not None:
+        if scale.dtype == torch.bfloat16:
+            return few_rows_product(x, weight, scale, bias)
         return int8_product(x, weight, scale, bias)
     if weight.dim() == 2:
         return F.linear(x, weight, bias)
@@ -210,7 +212,7 @@ class Decoding:
         def linear(module: Any) -> Affine:
             weight, bias = module.weight, module.bias
             if isinstance(module, Int8Linear):
-                few = on_cpu and len(lengths) <= FEW_ROWS  # then the scales, too, are wanted in bfloat16
+                few = on_cpu and len(lengths) <= FEW_ROWS and module.in_features % 32 == 0
                 return weight, bias, module.scale.bfloat16() if few else module.scale
             if on_cpu and weight.t().is_contiguous():  # stored so when it was read: parts are a view
                 parts = math.gcd(24 if weight.numel() >= LARGE else threads, module.in_features)
