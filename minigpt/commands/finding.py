@@ -52,19 +52,25 @@ def load_with_data(model: str, adapter: Path | None = None) -> "tuple[GPT, Token
     if adapter is not None:
         spec = adapter_data(adapter)
         if spec.get("format") == "chats":
-            loaded, used = with_chat_tokens(loaded, used)
+            loaded, used = with_chat_tokens(loaded, used, chinese=spec.get("chinese", False))
         loaded = merged(load_adapter(adapter, loaded))
     if spec.get("format") == "pairs":  # they say nothing about right answers; the task that they were made of does
         spec = {"name": spec["task"], "format": "chats"} if "task" in spec else {}
     return loaded, used, spec
 
 
-def with_chat_tokens(model: "GPT", tokenizer: "Tokenizer") -> "tuple[GPT, Tokenizer]":
-    """A model and its tokenizer with the tokens of a chat, always the same; as they are where they have them."""
+def with_chat_tokens(model: "GPT", tokenizer: "Tokenizer", *, chinese: bool = False) -> "tuple[GPT, Tokenizer]":
+    """A model and its tokenizer with the tokens of a chat, always the same; as they are where they have them.
+
+    With `chinese`, also with those of `add_chinese_tokens`.
+    """
     from minigpt.model.vocabulary import with_more_tokens
     from minigpt.text.chat import add_chat_tokens
+    from minigpt.text.chinese import add_chinese_tokens
 
     tokenizer = add_chat_tokens(tokenizer)
+    if chinese:
+        tokenizer = add_chinese_tokens(tokenizer)
     if model.config.vocab_size < tokenizer.vocab_size:
         model = with_more_tokens(model, tokenizer.vocab_size)
     return model, tokenizer

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from minigpt.text.finetuning import ChatData
     from minigpt.text.labels import LabelData
+    from minigpt.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,10 @@ class Finetune:
     """Teach a trained model a task, or what a file shows. The task brings a recipe; a flag changes a part of it."""
 
     task: str = ""
-    """questions, summaries, dialogue, mood, translation, or all of these: learn to answer. sentiment or moderation:
-    learn to label. Or the path of a file of JSON lines: {"messages": [{"role": "user", "content": "Hi"}, …]} or
-    {"text": "…", "label": "…"} in each; a tenth of them is held out to measure on."""
+    """questions, summaries, dialogue, mood, translation, or all of these: learn to answer; for translation, into
+    Chinese, the tokenizer learns a token for each character first. sentiment or moderation: learn to label. Or the
+    path of a file of JSON lines: {"messages": [{"role": "user", "content": "Hi"}, …]} or {"text": "…", "label": "…"}
+    in each; a tenth of them is held out to measure on."""
     model: str = "storyteller"
     """What to begin with: a bundled model, the folder of a run or of a checkpoint, gpt2, …"""
     out: Path = Path("finetuned")
@@ -84,9 +86,10 @@ def _finetune(arguments: Finetune, device: "torch.device") -> int:
     from minigpt.text.data import Data, StoryData
     from minigpt.text.example_files import format_of
     from minigpt.text.finetuning import MixedData, finetuning_data
+    from minigpt.text.tasks import CHINESE_TASKS
     from minigpt.training.trainer import Trainer
 
-    base = None
+    base, news = None, []
     if arguments.resume:
         saved = to_resume(arguments.out, "finetune")
         tokenizer, length = saved.tokenizer, saved.model_config.context_length
@@ -100,7 +103,9 @@ def _finetune(arguments: Finetune, device: "torch.device") -> int:
                 "that it was made from"
             )
         if learns_chats or tokenizer.end_of_text is None:
-            base, tokenizer = with_chat_tokens(base, tokenizer)
+            chinese = arguments.task in CHINESE_TASKS
+            known, (base, tokenizer) = tokenizer, with_chat_tokens(base, tokenizer, chinese=chinese)
+            news = _told_of_chinese(known, tokenizer) if chinese else []
     try:
         learned = finetuning_data(
             arguments.task, tokenizer, length, language=arguments.language, skip_bad=arguments.skip_bad
@@ -121,7 +126,7 @@ def _finetune(arguments: Finetune, device: "torch.device") -> int:
         start = with_labels(base, len(labels), seed) if labels else base
         trainer = Trainer(start.config, arguments.train, data, device, arguments.out, start)
         if rank() == 0:
-            for line in _told(learned, arguments.train):
+            for line in news + _told(learned, arguments.train):
                 print(line)
     status = run_to_the_end(trainer, arguments.out, "finetune", ("evaluate",))
     if status == 0 and rank() == 0 and trainer.config.lora and not learned.spec.get("labels"):
@@ -137,6 +142,15 @@ def _save_adapter(out: Path) -> None:
     found, path = checkpoint.newest_good(out)[0], out / "adapter.safetensors"
     save_adapter(path, checkpoint.build_model(found, merge=False), found.run["data"])
     print(f"the adapter alone, {path.stat().st_size / 1e6:.1f} MB: --adapter {quoted(path)}, beside the same --model")
+
+
+def _told_of_chinese(before: "Tokenizer", after: "Tokenizer") -> list[str]:
+    """What the tokenizer has learned for the Chinese of a task, if anything."""
+    from minigpt.text.chinese import tokens_per_character
+
+    if (now := tokens_per_character(after)) == (once := tokens_per_character(before)):
+        return []
+    return [f"the tokenizer has learned Chinese: {now:.1f} tokens a character, and {once:.1f} before"]
 
 
 def _told(learned: "ChatData | LabelData", config: TrainConfig) -> list[str]:

@@ -2,7 +2,7 @@
 
 BPE began as data compression (Gage 1994); Sennrich et al. (2016, https://arxiv.org/abs/1508.07909) split rare words
 with it; GPT-2 applied it to bytes, so that no text is unknown (Radford et al. 2019, section 2.2). Ours is GPT-2's kind.
-Five plain functions are the whole of it. Ids 0 to 255 are the bytes; a merge makes a new id out of two.
+A few plain functions are the whole of it. Ids 0 to 255 are the bytes; a merge makes a new id out of two.
 """
 
 import heapq
@@ -108,4 +108,23 @@ def learn_merges(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
             words_with[new_pair] = found
             heapq.heappush(heap, (-count, new_pair))  # it can only become rarer, so one push is enough
         pair_counts[pair] = 0
+    return merges
+
+
+def learn_more_merges(
+    words: Iterable[Sequence[int]], counts: Sequence[int], n_merges: int, first_id: int
+) -> list[Pair]:
+    """Go on learning as `learn_merges` would, in words that earlier merges have shortened. Merge i makes first_id + i.
+
+    The plain way, all pairs counted anew for each merge: it is meant for some thousand words.
+    """
+    words = list(words)
+    merges: list[Pair] = []
+    for new_id in range(first_id, first_id + n_merges):
+        pairs = count_pairs(words, counts)
+        if not pairs:
+            break
+        pair = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(pair)
+        words = [merge(word, pair, new_id) if pair[0] in word and pair[1] in word else word for word in words]
     return merges

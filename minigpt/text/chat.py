@@ -20,7 +20,7 @@ from minigpt.config import InputError
 from minigpt.text.batch import Batch, pad_rows
 from minigpt.text.chat_template import render
 from minigpt.text.sources import json_of, read_lines
-from minigpt.text.special_tokens import END_OF_TEXT
+from minigpt.text.special_tokens import END_OF_TEXT, number_special_tokens
 from minigpt.text.tokenizer import BPETokenizer, CharTokenizer, ForeignTokenizer, Tokenizer
 
 ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
@@ -73,10 +73,11 @@ def add_chat_tokens(tokenizer: Tokenizer) -> Tokenizer:
     if isinstance(tokenizer, ForeignTokenizer):
         end_of_turn(tokenizer)
         return tokenizer
-    names = [*tokenizer.special_tokens, *(name for name in CHAT_TOKENS if name not in tokenizer.special_tokens)]
+    missing = [name for name in CHAT_TOKENS if name not in tokenizer.special_tokens]
+    names = tokenizer.special_tokens | number_special_tokens(missing, tokenizer.vocab_size)
     if isinstance(tokenizer, CharTokenizer):
-        return CharTokenizer(tokenizer.characters, names)
-    return BPETokenizer(tokenizer.merges, names, tokenizer.alphabet)
+        return CharTokenizer(tokenizer.characters, list(names))
+    return BPETokenizer(tokenizer.merges, names, tokenizer.alphabet, tokenizer.pattern)
 
 
 def check_messages(messages: Sequence[Message], last: str = "assistant") -> None:

@@ -9,9 +9,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from minigpt.text.stories import Row, Sentence, Story, fill, read_sentence, read_table, world
+from minigpt.text.stories import (
+    Row,
+    Sentence,
+    Story,
+    fill,
+    read_sentence,
+    read_table,
+    split_of,
+    story_at,
+    world,
+)
+from minigpt.text.tokenizer import BPETokenizer, Tokenizer
 
 PRONOUNS = {"she": "她", "he": "他"}
+
+STORIES_TO_LEARN_FROM = 2000
+"""Training stories whose Chinese characters get a token: rare ones stand in one of some hundred stories."""
 
 
 @cache
@@ -57,3 +71,33 @@ def translations(story: Story) -> list[list[str]]:
     facts = rows(story.facts)
     named = zip(world().plots[story.plot], story.wording, strict=True)
     return [[fill(wording, facts) for wording in sentences()[name][variant]] for name, variant in named]
+
+
+def training_sentences(stories: int) -> list[str]:
+    """The Chinese of so many training stories: all translations of each step whose own words are for training, too."""
+    found: list[str] = []
+    for story in (story_at("train", index) for index in range(stories)):
+        steps = world().steps(story.plot, world().rows(story.facts), story.wording)
+        for step, right in zip(steps, translations(story), strict=True):
+            if split_of(step) == "train":
+                found += right
+    return found
+
+
+def tokens_per_character(tokenizer: Tokenizer) -> float:
+    """How many tokens a tokenizer spends on a Chinese character of the story world, on average."""
+    text = "".join(training_sentences(50))
+    return len(tokenizer.encode(text)) / len(text)
+
+
+def add_chinese_tokens(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokenizer with a token for each Chinese character of the story world, if it spells them in more.
+
+    The merges are learned from the characters of training stories, each of them a text, so that none reaches over two.
+    No id changes. Nothing is added to a tokenizer of characters, which has all that it will ever have, and to a foreign
+    one.
+    """
+    if not isinstance(tokenizer, BPETokenizer) or tokens_per_character(tokenizer) <= 1:
+        return tokenizer
+    characters = sorted(set("".join(training_sentences(STORIES_TO_LEARN_FROM))))
+    return tokenizer.with_more_merges(characters, len("".join(characters).encode()))

@@ -21,11 +21,12 @@ from minigpt.text.chat import (
     pack_chats,
     read_chats,
 )
+from minigpt.text.chinese import tokens_per_character
 from minigpt.text.comments import COMMENT_TASKS
 from minigpt.text.data import Data
 from minigpt.text.example_files import choose_held_out, file_sha256, format_of, label_file_data
 from minigpt.text.labels import LabelData, comment_data
-from minigpt.text.tasks import ALL_TASKS, TASKS, example_at, teaching_at
+from minigpt.text.tasks import ALL_TASKS, CHINESE_TASKS, TASKS, example_at, teaching_at
 from minigpt.text.tokenizer import Tokenizer
 
 TOGETHER = 8
@@ -76,6 +77,8 @@ class ChatData:
         end_of_turn(tokenizer)  # better now than in the first step
         if name in (*TASKS, ALL_TASKS):
             self.example("train", 0)  # where nothing fits, this says so
+            if name in CHINESE_TASKS and tokens_per_character(tokenizer) <= 1:
+                self.spec["chinese"] = True  # an adapter's base has these tokens, too
             return
         found = read_chats(Path(name), tokenizer, context_length, skip_bad=skip_bad)
         self.left_out = found.left_out

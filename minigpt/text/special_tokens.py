@@ -1,6 +1,6 @@
 """What all tokenizers share: checks of texts and ids, and the special tokens, which no text is cut into by chance."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import permutations
 
 import regex
@@ -33,15 +33,15 @@ def check_ids(ids: Iterable[int], vocab_size: int) -> list[int]:
     return ids
 
 
-def number_special_tokens(names: Sequence[str], first_id: int) -> dict[str, int]:
-    """An id for each special token, in their order."""
+def number_special_tokens(names: Sequence[str] | Mapping[str, int], first_id: int) -> dict[str, int]:
+    """An id for each special token, in their order, or the one that it brings."""
     check_text("".join(names))
     if not all(names):
         raise InputError("a special token is empty: give it a text that nobody writes by chance, such as <|name|>.")
     for name, other in permutations(names, 2):
         if name.startswith(other):  # then a text could be read in two ways
             raise InputError(f"special token {name!r} starts with special token {other!r}: rename one of them.")
-    return {name: first_id + i for i, name in enumerate(names)}
+    return dict(names) if isinstance(names, Mapping) else {name: first_id + i for i, name in enumerate(names)}
 
 
 def split_special(text: str, special_tokens: Iterable[str]) -> list[str]:

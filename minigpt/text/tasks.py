@@ -34,9 +34,15 @@ UNANSWERABLE_ODDS = 6
 """One question in so many is unanswerable."""
 
 ALL_TASKS = "all"
-"""The tasks in turn; of eight examples to learn from, four are questions and dialogues and two are translations."""
+"""The tasks in turn; of twelve examples to learn from, five are translations: each is short, and a language is much."""
 
-IN_TURN = ("questions", "translation", "dialogue", "summaries", "questions", "translation", "dialogue", "mood")
+CHINESE_TASKS = ("translation", ALL_TASKS)
+"""Those with Chinese in their answers."""
+
+IN_TURN = (
+    *("questions", "translation", "dialogue", "translation", "mood", "summaries"),
+    *("translation", "questions", "translation", "dialogue", "translation", "mood"),
+)
 
 ASKED_EARLY = frozenset(
     ("name", "animal", "other animal", "trait", "colour", "where", "weather", "when", "sight", "met", "tool", "treat")

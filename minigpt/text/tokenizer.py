@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha1
 from pathlib import Path
@@ -19,7 +19,7 @@ import regex
 import tiktoken
 
 from minigpt.config import InputError
-from minigpt.text.bpe import GPT2_PATTERN, Pair, encode_word, learn_merges, pre_tokenize
+from minigpt.text.bpe import GPT2_PATTERN, Pair, encode_word, learn_merges, learn_more_merges, pre_tokenize
 from minigpt.text.special_tokens import (
     END_OF_TEXT,
     check_ids,
@@ -101,6 +101,8 @@ class CharTokenizer:
 class BPETokenizer:
     """Byte-level BPE. Ids 0 to 255 are the bytes, then come the merges as they were learned, then the special tokens.
 
+    Special tokens that bring their ids may stand between the merges: those learned later (`with_more_merges`) follow.
+
     It encodes any text (half a surrogate pair is none, see `check_text`), and decode(encode(text)) == text.
     Attributes: `vocab_size`, `merges` (pair of ids to new id, in order), `special_tokens` (name to id), `end_of_text`
     (id of END_OF_TEXT, or None), `alphabet` (the bytes in the order of their ids, which in GPT-2 is not their own),
@@ -110,7 +112,7 @@ class BPETokenizer:
     def __init__(
         self,
         merges: Iterable[Pair],
-        special_tokens: Sequence[str] = (),
+        special_tokens: Sequence[str] | Mapping[str, int] = (),
         alphabet: bytes = bytes(range(256)),
         pattern: str = GPT2_PATTERN,
     ) -> None:
@@ -118,20 +120,28 @@ class BPETokenizer:
             raise InputError("the alphabet of a byte-level tokenizer has each of the 256 bytes once.")
         self.alphabet, self.pattern = alphabet, pattern
         self._byte_ids = bytes(map(alphabet.index, range(256)))  # for bytes.translate
+        merges = list(merges)
+        size = 256 + len(merges) + len(special_tokens)
+        self.special_tokens = number_special_tokens(special_tokens, 256 + len(merges))
+        names = {i: name for name, i in self.special_tokens.items()}
+        if len(names) < len(special_tokens) or not all(type(i) is int and 256 <= i < size for i in names):
+            raise InputError(f"the ids of special tokens must be different, and from 256 to {size - 1}.")
         self.merges: dict[Pair, int] = {}
         self._tokens = [bytes([byte]) for byte in alphabet]
-        for new_id, (left, right) in enumerate(merges, start=256):
-            if not (0 <= left < new_id and 0 <= right < new_id):
-                raise InputError(f"merge of {left} and {right} into {new_id}: it may only use ids 0 to {new_id - 1}.")
+        self._tokens += [names.get(i, "").encode() for i in range(256, size)]
+        for new_id, (left, right) in zip((i for i in range(256, size) if i not in names), merges, strict=True):
+            if not all(0 <= i < new_id and i not in names for i in (left, right)):
+                raise InputError(
+                    f"merge of {left} and {right} into {new_id}: it may only use ids 0 to {new_id - 1}, and no special "
+                    "token."
+                )
             token = self._tokens[left] + self._tokens[right]
             # Holds for all merges learned from text. Where it does not, tiktoken, which sees only bytes, would differ.
             if self._encode_word(token) != [left, right]:
                 raise InputError(f"merge of {left} and {right} into {new_id}: earlier merges never leave these two.")
             self.merges[left, right] = new_id
-            self._tokens.append(token)
-        self.special_tokens = number_special_tokens(special_tokens, len(self._tokens))
+            self._tokens[new_id] = token
         self.end_of_text = self.special_tokens.get(END_OF_TEXT)
-        self._tokens += [name.encode() for name in special_tokens]
         self.vocab_size = len(self._tokens)
         self._encoding: tiktoken.Encoding | None = None
 
@@ -154,6 +164,19 @@ class BPETokenizer:
         for part in training_parts(texts, special_tokens):
             word_counts.update(pre_tokenize(part))
         return cls(learn_merges(word_counts, vocab_size - smallest), special_tokens)
+
+    def with_more_merges(self, texts: str | Iterable[str], n_merges: int) -> Self:
+        """The same tokenizer, and up to `n_merges` more, learned from one text or many as if training had gone on.
+
+        Every id stays what it is; the new ones follow the last, also where that is a special token's. A text that
+        holds no new token keeps its ids.
+        """
+        word_counts: Counter[str] = Counter()
+        for part in training_parts(texts, self.special_tokens):
+            word_counts.update(regex.findall(self.pattern, part))
+        words = [self._encode_word(word.encode()) for word in word_counts]
+        learned = learn_more_merges(words, list(word_counts.values()), n_merges, self.vocab_size)
+        return type(self)([*self.merges, *learned], self.special_tokens, self.alphabet, self.pattern)
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """The ids of a text, by tiktoken: fast, and the same as `encode_plain`.
@@ -200,7 +223,7 @@ class BPETokenizer:
     def to_tiktoken(self) -> tiktoken.Encoding:
         """The same tokenizer as an Encoding of tiktoken, which knows a merge by the bytes it makes."""
         if self._encoding is None:
-            ranks = {token: i for i, token in enumerate(self._tokens[: 256 + len(self.merges)])}
+            ranks = {self._tokens[i]: i for i in (*range(256), *self.merges.values())}
             self._encoding = tiktoken.Encoding(
                 "minigpt",
                 pat_str=tiktoken_pattern(self.pattern),
@@ -212,8 +235,9 @@ class BPETokenizer:
     def contents(self) -> dict[str, Any]:
         """What `save` writes: of each merge the two ids and, for human readers, the text of the new token."""
         alphabet = {} if self.alphabet == bytes(range(256)) else {"alphabet": list(self.alphabet)}
-        texts = [token.decode("utf-8", errors="backslashreplace") for token in self._tokens[256:]]
-        merges = [[*pair, text] for pair, text in zip(self.merges, texts, strict=False)]  # special tokens are left over
+        merges = [
+            [*pair, self._tokens[i].decode("utf-8", errors="backslashreplace")] for pair, i in self.merges.items()
+        ]
         kind = {"kind": "bpe", "pattern": self.pattern} | alphabet
         return kind | {"special_tokens": self.special_tokens, "merges": merges}
 
@@ -389,7 +413,7 @@ def load_tokenizer(path: FilePath) -> Tokenizer:
             )  # fmt: skip
         else:
             merges = [(left, right) for left, right, _ in contents["merges"]]
-            tokenizer = BPETokenizer(merges, special_tokens, bytes(contents.get("alphabet", range(256))))
+            tokenizer = BPETokenizer(merges, contents["special_tokens"], bytes(contents.get("alphabet", range(256))))
         for key, value in tokenizer.contents().items():  # the ids of special tokens, the texts of merges, the pattern
             if contents[key] != value:
                 raise InputError(f"its {key!r} is not what the rest of it says")

@@ -6,7 +6,7 @@ compute x W + b where torch's Linear computes x W^T + b. So four matrices of eac
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import reduce
 from typing import Any
 
@@ -234,8 +234,9 @@ def to_gpt2_tokenizer(tokenizer: BPETokenizer, context_length: int) -> dict[str,
         InputError: if a special token is written like an ordinary one: the files have one id for each text.
     """
     characters = byte_characters()
-    tokens = ["".join(characters[b] for b in tokenizer.token_bytes(i)) for i in range(256 + len(tokenizer.merges))]
-    vocabulary = {token: i for i, token in enumerate(tokens)}
+    ids = [*range(256), *tokenizer.merges.values()]
+    tokens = {i: "".join(characters[b] for b in tokenizer.token_bytes(i)) for i in ids}
+    vocabulary = {token: i for i, token in tokens.items()}
     if both := sorted(vocabulary.keys() & tokenizer.special_tokens.keys()):
         raise InputError(
             f"special token {both[0]!r} and an ordinary token are written alike, and vocab.json has one id"
@@ -258,17 +259,24 @@ def to_gpt2_tokenizer(tokenizer: BPETokenizer, context_length: int) -> dict[str,
     }
 
 
-def from_gpt2_tokenizer(vocabulary: dict[str, int], merges: Sequence[Sequence[str]]) -> BPETokenizer:
+def from_gpt2_tokenizer(
+    vocabulary: dict[str, int], merges: Sequence[Sequence[str]], special: Collection[str] = ()
+) -> BPETokenizer:
     """The tokenizer of a vocabulary (token to id) and merges (pairs of tokens), with the same ids.
+
+    Tokens that are known to be `special` may stand between those that the merges make.
 
     Raises:
         InputError: if the ids are not, in their order, the 256 bytes, what the merges make, and special tokens.
     """
     tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-    n = 256 + len(merges)
     ids = [vocabulary[token] for token in tokens]
-    in_order = ids == list(range(len(ids))) and tokens[256:n] == [left + right for left, right in merges]
+    made = [left + right for left, right in merges]
+    merged = set(made)
+    learned = [token for token in tokens[256:] if token in merged or token not in special][: len(made)]
+    in_order = ids == list(range(len(ids))) and learned == made
     if not in_order or sorted(tokens[:256]) != sorted(byte_characters()):
         raise InputError("its ids are not in GPT-2's order: 256 bytes, then the merges, then special tokens")
     alphabet = bytes(map(byte_characters().index, tokens[:256]))
-    return BPETokenizer([(vocabulary[left], vocabulary[right]) for left, right in merges], tokens[n:], alphabet)
+    others = {token: vocabulary[token] for token in tokens[256:] if token not in merged}
+    return BPETokenizer([(vocabulary[left], vocabulary[right]) for left, right in merges], others, alphabet)

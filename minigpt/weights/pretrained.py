@@ -149,13 +149,20 @@ def read_tokenizer(folder: Path) -> BPETokenizer | None:
                 raise InputError("it does not cut a text into words as GPT-2's does")
             merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in whole["model"]["merges"]]
             added = {token["content"]: token["id"] for token in whole["added_tokens"]}
-            return gpt2_layout.from_gpt2_tokenizer(whole["model"]["vocab"] | added, merges)
+            return gpt2_layout.from_gpt2_tokenizer(whole["model"]["vocab"] | added, merges, added)
     if (path := folder / "vocab.json").exists():
         with reading(path):
             lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
             merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
-            return gpt2_layout.from_gpt2_tokenizer(_json(path), merges)
+            return gpt2_layout.from_gpt2_tokenizer(_json(path), merges, _special(folder))
     return None
+
+
+def _special(folder: Path) -> set[str]:
+    """The special tokens that a folder's tokenizer_config.json names, if it has one that does."""
+    path = folder / "tokenizer_config.json"
+    known = _json(path).get("added_tokens_decoder", {}) if path.exists() else {}
+    return {token["content"] for token in known.values()}
 
 
 def download(name: str) -> Path:

@@ -91,8 +91,9 @@ def to_tokenizer_files(tokenizer: BPETokenizer | ForeignTokenizer, context_lengt
     names = {i: name for name, i in tokenizer.special_tokens.items()}
     first = len(foreign.first) if foreign else 0
     n_bytes = len(tokenizer.alphabet)
-    inner = [*range(n_bytes), *range(256, 256 + len(plain.merges))]
-    vocabulary = {written(i): first + place for place, i in enumerate(inner)} | tokenizer.special_tokens
+    inner = [*range(n_bytes), *plain.merges.values()]
+    ids = range(first, first + len(inner)) if foreign else inner
+    vocabulary = {written(i): own for i, own in zip(inner, ids, strict=True)} | tokenizer.special_tokens
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False) | {"special": True}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     steps = [*(CUTS[foreign.cut] if foreign else []), byte_level]

@@ -175,6 +175,21 @@ def test_an_adapter_alone_serves_beside_its_base_and_no_other(
         assert (status, out) == (2, "") and "belongs to another base model" in err and not (files / "never").exists()
 
 
+def test_a_task_with_chinese_brings_a_token_for_each_character(call: Call, story_run: Path, files: Path) -> None:
+    flags = ("--model", "story_run", "--task", "translation", "--out", "chinese", *FAST, "--max-steps", 2)
+    status, out, err = call("finetune", *flags, "--lora", 2, "--learning-rate", 0.1)
+    assert status == 0 and "the tokenizer has learned Chinese: 1.0 tokens a character, and 3.0 before" in out, err
+    before, after = (checkpoint.newest_good(files / run)[0] for run in ("story_run", "chinese"))
+    assert after.run["data"] == {"name": "translation", "format": "chats", "chinese": True}
+    assert len(after.tokenizer.encode("三只狐狸")) == 4 and len(before.tokenizer.encode("三只狐狸")) == 12
+    assert after.tokenizer.encode("Once upon a time") == before.tokenizer.encode("Once upon a time")
+    run = call("evaluate", "--model", "chinese", "--samples", 3, "--json")
+    beside = ("--model", "story_run", "--adapter", "chinese/adapter.safetensors")
+    assert run[0] == 0 and call("evaluate", *beside, "--samples", 3, "--json") == run
+    status, out, _ = call("finetune", "--out", "chinese", "--resume", "--max-steps", 3)
+    assert status == 0 and "step 2 of 3" in out and "has learned" not in out
+
+
 def test_comments_are_learned_and_measured_in_chinese(call: Call, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers.pre_tokenizers import ByteLevel
 
-from minigpt.text.bpe import GPT2_PATTERN, Pair, count_pairs, encode_word, merge, pre_tokenize
+from minigpt.text.bpe import GPT2_PATTERN, Pair, count_pairs, encode_word, learn_more_merges, merge, pre_tokenize
 from minigpt.text.tokenizer import END_OF_TEXT, BPETokenizer
 from tests.text.samples import ENGLISH, MIXED, TEXTS
 
@@ -106,3 +106,19 @@ def test_encode_word_applies_the_earliest_merge_first():
     assert encode_word(b"abc", merges) == [97, 256]
     assert encode_word(b"abab", merges) == [257, 257]
     assert encode_word(b"", merges) == []
+
+
+@given(st.text(st.sampled_from("abc "), max_size=80), st.integers(0, 20), st.integers(0, 20))
+@example("aaaa aaaaaaa aaaaa aaaaaaaaaaaaaaaaaaaaaaa", 3, 40)
+def test_learning_goes_on_where_it_stopped(text: str, first: int, more: int):
+    begun = BPETokenizer.train(text, 256 + first, special_tokens=())
+    at_once = BPETokenizer.train(text, 256 + first + more, special_tokens=())
+    assert begun.with_more_merges(text, more).merges == at_once.merges
+
+
+def test_more_merges_by_hand():
+    # In "abc" (twice) and "abd", the merge of a and b has left [256, 99] and [256, 100]; ids from 300 on are free.
+    words, counts = [[256, 99], [256, 100], [98]], [2, 1, 9]
+    assert learn_more_merges(words, counts, 5, 300) == [(256, 99), (256, 100)]
+    assert learn_more_merges(words, counts, 1, 300) == [(256, 99)]
+    assert learn_more_merges([], [], 3, 300) == []

@@ -5,8 +5,19 @@ import re
 
 import pytest
 
-from minigpt.text.chinese import rows, sentences, translations
-from minigpt.text.stories import Slot, Story, draw, verify, world
+from minigpt.text.chat import add_chat_tokens
+from minigpt.text.chinese import (
+    add_chinese_tokens,
+    rows,
+    sentences,
+    tokens_per_character,
+    training_sentences,
+    translations,
+)
+from minigpt.text.data import storyteller_tokenizer
+from minigpt.text.stories import Slot, Story, draw, split_of, story_at, verify, world
+from minigpt.text.tasks import example_at
+from minigpt.text.tokenizer import BPETokenizer, CharTokenizer
 
 STEPS = [(name, n) for name, variants in world().sentences.items() for n in range(len(variants))]
 
@@ -125,3 +136,39 @@ def test_two_stories_have_the_same_translation_only_if_they_say_the_same():
             assert any(not set(a) & set(b) for a, b in zip(steps, new, strict=True)), fact
             changed += 1
     assert changed > 1000
+
+
+def test_a_tokenizer_gets_a_token_for_each_chinese_character_and_keeps_its_ids():
+    before = add_chat_tokens(storyteller_tokenizer())
+    after = add_chinese_tokens(before)
+    assert isinstance(before, BPETokenizer) and isinstance(after, BPETokenizer)
+    assert (tokens_per_character(before), tokens_per_character(after)) == (3.0, 1.0)
+    assert after.special_tokens == before.special_tokens
+    assert list(after.merges)[: len(before.merges)] == list(before.merges)
+    assert all(after.token_bytes(i) == before.token_bytes(i) for i in range(before.vocab_size))
+    for index in range(50):
+        text = story_at("test", index).text
+        assert after.encode(text) == before.encode(text)
+        # Learned from training sentences, and enough for the others.
+        for right in example_at("translation", "test", index).answers:
+            assert len(after.encode(right)) == len(right) and after.decode(after.encode(right)) == right
+    assert all(len(after.token_bytes(i)) <= 3 for i in range(before.vocab_size, after.vocab_size)), "none is a word"
+    assert add_chinese_tokens(after) is after and add_chinese_tokens(before).contents() == after.contents()
+
+
+def test_a_tokenizer_of_characters_gets_no_more():
+    letters = CharTokenizer("".join(sorted(set("".join(training_sentences(200))))))
+    assert add_chinese_tokens(letters) is letters
+
+
+def test_what_is_learned_from_is_for_training():
+    held_out = set()
+    for index in range(300):
+        story = story_at("test", index)
+        steps = world().steps(story.plot, world().rows(story.facts), story.wording)
+        for step, right in zip(steps, translations(story), strict=True):
+            if split_of(step) != "train":
+                held_out |= set(right)
+    common = held_out & set(training_sentences(300))
+    # Two English wordings may have one translation, but hardly ever.
+    assert len(held_out) > 500 and len(common) < 0.05 * len(held_out)

@@ -15,6 +15,7 @@ from minigpt.text.chinese import translations
 from minigpt.text.stories import SPLITS, fill, split_of, story_at, verify, world
 from minigpt.text.tasks import (
     ALL_TASKS,
+    IN_TURN,
     TASKS,
     UNANSWERABLE,
     Example,
@@ -365,10 +366,10 @@ def test_what_a_task_is_learned_from_is_a_chat_of_the_training_split(task):
 
 
 def test_all_tasks_come_in_turn_and_none_twice():
-    some = [teaching_at(ALL_TASKS, index) for index in range(80)]
-    assert len({str(messages) for messages in some}) == 80
+    some = [teaching_at(ALL_TASKS, index) for index in range(84)]
+    assert len({str(messages) for messages in some}) == 84
     chinese = [not messages[1].content.isascii() for messages in some]
-    assert chinese == [index % 4 == 1 for index in range(80)]
+    assert chinese == [index % 12 in (1, 3, 6, 8, 10) for index in range(84)] and set(IN_TURN) == set(TASKS)
     assert {example_at(ALL_TASKS, "test", index).task for index in range(5)} == set(TASKS)
 
 

@@ -37,6 +37,26 @@ def test_nothing_to_merge():
         assert tokenizer.encode(MIXED) == tokenizer.encode_plain(MIXED) == list(MIXED.encode())
 
 
+def test_more_merges_follow_the_special_tokens_and_change_no_old_id():
+    begun = BPETokenizer.train(ENGLISH, 400, special_tokens=(END_OF_TEXT, "<|user|>"))
+    grown = begun.with_more_merges(["风风", "风雨<|user|>雨", "a<|user|>b"], 99)
+    # 风 is e9 a3 8e, 雨 is e9 9b a8; of equally frequent pairs the smaller goes first, and 398 and 399 are taken.
+    new = list(grown.merges)[142:]
+    assert new == [(0xA3, 0x8E), (0xE9, 400), (0x9B, 0xA8), (0xE9, 402), (401, 401), (401, 403)]
+    assert grown.special_tokens == begun.special_tokens == {END_OF_TEXT: 398, "<|user|>": 399}
+    assert [grown.decode([i]) for i in (401, 403, 404, 405)] == ["风", "雨", "风风", "风雨"]
+    assert grown.encode("风风雨<|user|>", allow_special=True) == [404, 403, 399] and grown.vocab_size == 406
+    for text in (ENGLISH, "<|user|>é€", MIXED.replace("风", "").replace("雨", "")):
+        assert grown.encode(text, allow_special=True) == begun.encode(text, allow_special=True)
+    assert all(grown.token_bytes(i) == begun.token_bytes(i) for i in range(400))
+    assert begun.vocab_size == 400 and begun.encode("风") == [0xE9, 0xA3, 0x8E], "it is a copy that has grown"
+
+
+def test_nothing_more_to_merge():
+    begun = BPETokenizer.train("low", 300)
+    assert begun.with_more_merges("low", 9).contents() == begun.with_more_merges([], 9).contents() == begun.contents()
+
+
 # Encoding and decoding.
 
 TRAINED = [
@@ -44,6 +64,7 @@ TRAINED = [
     BPETokenizer.train(MIXED * 3, 700),
     BPETokenizer.train("a" * 999 + " " * 999 + "x" + "\n" * 999, 300),
     BPETokenizer.train("", 257),
+    BPETokenizer.train(ENGLISH, 400, special_tokens=(END_OF_TEXT, "<|user|>")).with_more_merges(MIXED * 3, 200),
 ]
 PIECES = st.one_of(
     st.text(max_size=8),  # any Unicode character, unassigned and private ones included
@@ -314,6 +335,23 @@ def test_vocabulary_of_more_ids_than_there_are_characters():
 def test_merges_that_no_training_makes(merges: list[Pair], complaint: str):
     with pytest.raises(InputError, match=complaint):
         BPETokenizer(merges)
+
+
+@pytest.mark.parametrize(
+    ("special", "complaint"),
+    [
+        ({"<x>": 255}, "ids of special tokens must be different, and from 256 to 258"),
+        ({"<x>": 259}, "ids of special tokens must be different, and from 256 to 258"),
+        ({"<x>": 257.0}, "ids of special tokens must be different, and from 256 to 258"),
+        ({"<x>": 257, "<y>": 257}, "ids of special tokens must be different, and from 256 to 259"),
+        ({"<x>": 256}, "merge of 256 and 99 into 258: it may only use ids 0 to 257, and no special token"),
+    ],
+)
+def test_special_tokens_where_none_can_be(special: Any, complaint: str):
+    with pytest.raises(InputError, match=complaint):
+        BPETokenizer([(97, 98), (256, 99)], special)
+    between = BPETokenizer([(97, 98), (256, 99)], {"<x>": 257})
+    assert between.encode("abc<x>", allow_special=True) == [258, 257]
 
 
 # Files.

@@ -26,6 +26,7 @@ from minigpt.weights.gpt2_layout import (
     to_gpt2_config,
     to_gpt2_tokenizer,
 )
+from minigpt.weights.pretrained import read_tokenizer
 
 SMALL = GPTConfig(vocab_size=23, context_length=11, n_layers=2, n_heads=3, d_model=12)
 UNTIED = replace(SMALL, d_ff=17, tie_embeddings=False, dropout=0.25)
@@ -237,6 +238,7 @@ TOKENIZERS = [
     BPETokenizer.train(TEXT, 340),
     BPETokenizer.train(TEXT, 300, special_tokens=()),
     BPETokenizer.train(TEXT, 300, special_tokens=("<|user|>", END_OF_TEXT, " 终 x")),
+    BPETokenizer.train(TEXT, 290, special_tokens=("<|user|>", END_OF_TEXT)).with_more_merges("终终 终x 风雨", 20),
 ]
 # As GPT-2 has it: the same merges, and the bytes in another order.
 TOKENIZERS.append(
@@ -285,11 +287,14 @@ def test_transformers_knows_the_special_tokens(theirs: list[GPT2Tokenizer]) -> N
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
-def test_a_tokenizer_comes_back(tokenizer: BPETokenizer) -> None:
+def test_a_tokenizer_comes_back(tokenizer: BPETokenizer, tmp_path: Path) -> None:
+    found = read_tokenizer(write(tmp_path, tokenizer))
+    assert found is not None and found.contents() == tokenizer.contents()
     files = to_gpt2_tokenizer(tokenizer, 64)
     header, *lines, end = files["merges.txt"].split("\n")
     assert (header, end) == ("#version: 0.2", "")
-    again = from_gpt2_tokenizer(json.loads(files["vocab.json"]), [line.split(" ") for line in lines])
+    merges = [line.split(" ") for line in lines]
+    again = from_gpt2_tokenizer(json.loads(files["vocab.json"]), merges, tokenizer.special_tokens)
     assert again.contents() == tokenizer.contents()
 
 
