@@ -14,6 +14,7 @@ from minigpt.config import GPTConfig, InputError
 from minigpt.generation.recorded import Recorded, records
 from minigpt.model.attention import rotate, rotation
 from minigpt.model.counted import last_hidden_states
+from minigpt.model.feed_forward import fast_gelu
 from minigpt.model.gpt import GPT
 from minigpt.model.int8 import FEW_ROWS, Int8Linear, few_rows_product, int8_product
 from minigpt.model.kv_cache import KVCache
@@ -164,7 +165,7 @@ def decode_token(
         x = x + product(y.reshape(B, d_model), *output)
         y = normalise(x, feed_forward_norm, config)
         hidden = product(y, *up)
-        hidden = F.gelu(hidden, approximate="tanh") if gate is None else F.silu(product(y, *gate)) * hidden
+        hidden = fast_gelu(hidden) if gate is None else F.silu(product(y, *gate)) * hidden
         x = x + product(hidden, *down)
     final_norm, output_head = head
     return product(normalise(x, final_norm, config), *output_head)

@@ -338,8 +338,8 @@ class _Rows:
     def write(self, logits: Tensor, step: int) -> None:
         """Choose the next token of each row; nothing here waits for a GPU."""
         task = self.task
-        # Many GPUs are 32 times slower in float64, and nobody reads more digits than float32 has.
-        log_weights = logits.double() if logits.is_cpu else logits.float()
+        # Nobody reads more digits of a log-probability than float32 has, and float64 takes longer.
+        log_weights = logits.to(torch.promote_types(logits.dtype, torch.float32))
         log_weights = log_weights - log_weights.amax(dim=-1, keepdim=True)
         weights = log_weights.exp()  # (B, V), in proportion to the probabilities
         if self.seen is not None:
@@ -347,7 +347,8 @@ class _Rows:
         if task.temperature == 0:
             tokens = logits.argmax(dim=-1)  # (B,); what `distribution` and `draw` would find, sooner
         elif task.as_it_is:
-            tokens = draw(weights, self.uniform[:, step])
+            # In float32 the improbable ones at the end of the line would share a place. Many GPUs are slow in float64.
+            tokens = draw(weights.double() if weights.is_cpu else weights, self.uniform[:, step])
         else:
             tokens = draw(distribution(logits, task.temperature, task.top_k, task.top_p), self.uniform[:, step])
         # Only logits that are not numbers lead out of the vocabulary; `hand_out` tells.
