@@ -41,7 +41,7 @@ ROOMS = {  # from the ground up; within a room, too
         *("intervals", "calibration", "choices", "answers", "labels", "tasks", "laws"),
     ],
     "training": [
-        *("shard", "muon", "optim", "step", "stopping", "metrics", "state", "trainer"),
+        *("shard", "muon", "optim", "parts", "step", "stopping", "metrics", "state", "trainer"),
         *("options", "answers", "rewards", "preferences"),
     ],
     "commands": [

@@ -195,3 +195,17 @@ def test_each_process_of_a_machine_takes_its_own_gpu(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # as where each process sees its own GPU only
     assert pick_device() == torch.device("cuda:0")
     assert pick_device("cpu") == CPU
+
+
+def test_threads_share_items_and_take_one_thread_of_torch_each() -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found = runtime.in_threads(lambda item: (10 * item, torch.get_num_threads()), range(5))
+            assert found == [(0, 1), (10, 1), (20, 1), (30, 1), (40, 1)] and torch.get_num_threads() == threads
+        with pytest.raises(ZeroDivisionError):
+            runtime.in_threads(lambda item: 1 / item, range(3))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

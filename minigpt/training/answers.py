@@ -6,6 +6,7 @@ A reward is a plain function of a prompt and the text of an answer.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from numbers import Real
 
 import numpy as np
@@ -14,9 +15,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from minigpt.config import InputError
-from minigpt.generation.generate import generate_batch
+from minigpt.generation.generate import Sample, generate_batch
 from minigpt.model.gpt import GPT
-from minigpt.runtime import rank, world_size
+from minigpt.runtime import in_threads, rank, world_size
 from minigpt.text.batch import pad_rows
 from minigpt.text.chat import END_OF_TURN, Message, encode_answer, encode_prompt, read_answer, special_id
 from minigpt.text.finetuning import ChatData
@@ -150,7 +151,6 @@ def kl_terms(log_probabilities: Tensor, reference: Tensor, estimator: KL) -> Ten
     return torch.expm1(-log_ratio) + log_ratio
 
 
-@torch.no_grad()
 def log_probabilities(model: GPT, rows: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
     """Of each token of each answer, in nats, as the model computes them when it reads the whole.
 
@@ -161,19 +161,21 @@ def log_probabilities(model: GPT, rows: Sequence[tuple[list[int], list[int]]]) -
     device = model.token_embedding.weight.device
     network = ModelWithLoss(model, device, "float32")
     network.counted_only = device.type == "cpu"
-    found: list[list[float]] = [[] for _ in rows]
     by_length = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
     at_once = AT_ONCE_ON_A_CPU if device.type == "cpu" else AT_ONCE
-    for start in range(0, len(rows), at_once):
-        some = by_length[start : start + at_once]
+
+    @torch.no_grad()
+    def read(some: list[int]) -> list[list[float]]:
         ids = [[*rows[i][0], *rows[i][1]] for i in some]
         learned = [[False] * len(rows[i][0]) + [True] * len(rows[i][1]) for i in some]
         inputs, targets = (each.to(device) for each in pad_rows(ids, 0, learned))
         table = network.log_probabilities(inputs, targets).tolist()
-        for i, row in zip(some, table, strict=True):
-            first = len(rows[i][0]) - 1
-            found[i] = row[first : first + len(rows[i][1])]
-    return found
+        starts = (len(rows[i][0]) - 1 for i in some)
+        return [row[start : start + len(rows[i][1])] for i, start, row in zip(some, starts, table, strict=True)]
+
+    parts = [by_length[start : start + at_once] for start in range(0, len(rows), at_once)]
+    found = dict(zip(by_length, chain.from_iterable(in_threads(read, parts)), strict=True))
+    return [found[i] for i in range(len(rows))]
 
 
 # Sampling.
@@ -199,10 +201,22 @@ def sample(model: GPT, prompts: Prompts, asked: Sequence[Prompt], number: int, s
                 f"of {prompts.max_new_tokens} in the context of {model.config.context_length}: shorten it, ask for "
                 "shorter answers, or take a model with a longer context"
             )
-    found = generate_batch(
-        model, [prompt.ids for prompt in asked], prompts.max_new_tokens, num=number, stop_token=prompts.stop_token,
-        seed=list(seeds),
-    )  # fmt: skip
+    threads = torch.get_num_threads() if model.token_embedding.weight.device.type == "cpu" else 1
+    shares = [range(len(asked))[i::threads] for i in range(min(threads, len(asked)))]
+    training = model.training
+    model.eval()  # for all threads alike
+
+    def write(share: range) -> list[list[Sample]]:
+        return generate_batch(
+            model, [asked[i].ids for i in share], prompts.max_new_tokens, num=number, stop_token=prompts.stop_token,
+            seed=[seeds[i] for i in share],
+        )  # fmt: skip
+
+    try:
+        written = in_threads(write, shares)
+    finally:
+        model.train(training)
+    found = [written[i % threads][i // threads] for i in range(len(asked))]
     answers = []
     for prompt, group in zip(asked, found, strict=True):
         for one in group:
@@ -243,11 +257,11 @@ class Graded:
     answer: Answer
     values: list[float]
     """First the reward, then whatever else is measured."""
-    reference: list[float]
-    """Of each token, its log-probability in the reference."""
+    reference: list[float] | None
+    """Of each token, its log-probability in the reference; None where that has not read it."""
 
     def kl(self, estimator: KL) -> float:
-        """An estimate of the divergence from the reference, in nats: the sum over the tokens."""
+        """An estimate of the divergence from the reference, which has read it, in nats: the sum over the tokens."""
         said = torch.tensor(self.answer.log_probabilities, dtype=torch.float64)
         return float(kl_terms(said, torch.tensor(self.reference, dtype=torch.float64), estimator).sum())
 
@@ -261,8 +275,13 @@ def sample_and_grade(
     groups: int,
     number: int,
     seed: int,
+    read_all: bool = True,
 ) -> list[Graded]:
     """`number` graded answers to each of a step's prompts. Each process samples its share, and all get all.
+
+    Args:
+        read_all: whether the reference reads every answer. If not, it reads a quarter of those of a prompt whose first
+            rewards are all equal, the first ones: they are drawn like the rest, so a mean over them is as right.
 
     Raises:
         InputError: as `sample` and `grade`; on every process, when it happens on one.
@@ -275,8 +294,13 @@ def sample_and_grade(
         answers = sample(model, prompts, asked, number, seeds) if asked else []
         of = [prompt for prompt in asked for _ in range(number)]
         values = [[grade(each, p, a) for each in rewards] for p, a in zip(of, answers, strict=True)]
-        rows = [([*p.ids], a.tokens) for p, a in zip(of, answers, strict=True)]
-        graded = list(map(Graded, of, answers, values, log_probabilities(reference, rows)))
+        read: list[int] = []
+        for start in range(0, len(answers), number):
+            equal = len({value[0] for value in values[start : start + number]}) == 1
+            read += range(start, start + (-(-number // 4) if equal and not read_all else number))
+        known = log_probabilities(reference, [(of[i].ids, answers[i].tokens) for i in read])
+        found = dict(zip(read, known, strict=True))
+        graded = [Graded(of[i], answers[i], values[i], found.get(i)) for i in range(len(answers))]
     except InputError as error:
         if world_size() == 1:
             raise

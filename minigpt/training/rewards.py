@@ -7,6 +7,7 @@ more probable. The loss is 0 in the first step and says nothing afterwards: the 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from statistics import mean
 from typing import Any
 
 import torch
@@ -80,7 +81,8 @@ class RewardObjective:
 
     `batch_size` of the recipe counts answers. Measured at every step, of answers from the model before it: "reward",
     what `watch` asks for, "length" (tokens), "entropy" (nats a token, estimated from the sampled ones), "kl" (nats an
-    answer, k3) and "equal" (groups in which all rewards are equal: they give no step).
+    answer, k3) and "equal" (groups in which all rewards are equal: they give no step). Of a group with equal rewards
+    a quarter of the answers is read for "kl" and stands for the others: the mean is as right, and varies more.
 
     Args:
         prompts: what is asked.
@@ -140,25 +142,27 @@ class RewardObjective:
 
     def _sampled(self, model: GPT, number: int, config: TrainConfig) -> Batch:
         options, groups = self.options, config.batch_size // self.options.group
-        rewards = list(self.rewards.values())
+        rewards, penalised = list(self.rewards.values()), options.kl > 0 and options.kl_estimator == "k1"
         graded = sample_and_grade(
-            model, self.reference, self.prompts, rewards, number, groups, options.group, config.seed
+            model, self.reference, self.prompts, rewards, number, groups, options.group, config.seed, penalised
         )
         lengths = torch.tensor([float(len(one.answer.tokens)) for one in graded])
         old = torch.tensor([sum(one.answer.log_probabilities) for one in graded], dtype=torch.float64)
-        kl = torch.tensor([one.kl("k3") for one in graded], dtype=torch.float64)
+        grouped = [graded[start : start + options.group] for start in range(0, len(graded), options.group)]
+        kl = sum(mean(one.kl("k3") for one in group if one.reference is not None) for group in grouped) / groups
         values = torch.tensor([one.values for one in graded], dtype=torch.float64)  # (B, rewards)
         learned_from = values[:, 0]
-        if options.kl and options.kl_estimator == "k1":
+        if penalised:
             penalty = torch.tensor([one.kl("k1") for one in graded], dtype=torch.float64)
             learned_from = learned_from - options.kl * penalty
         gains = advantages(learned_from.view(groups, options.group), options.normalise)
         used = (gains != 0).any(dim=1)
         means = [*values.mean(dim=0).tolist(), lengths.mean().item(), -(old.sum() / lengths.sum()).item()]
-        measures = dict(zip(self.names, [*means, kl.mean().item(), float((~used).sum())], strict=True))
+        measures = dict(zip(self.names, [*means, kl, float((~used).sum())], strict=True))
         total = {"answer": len(graded) * lengths, "token": lengths.sum(), "sum": torch.tensor(float(len(graded)))}
         weights = (1 / total[options.weighting]).expand(len(graded))
         rows = [i for i in range(len(graded)) if used[i // options.group]]
+        rows.sort(key=lambda i: len(graded[i].prompt.ids) + len(graded[i].answer.tokens))  # see `Stepper.parts`
         return self._packed(graded, rows, gains.flatten(), weights, config, measures)
 
     def _packed(

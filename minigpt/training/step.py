@@ -20,6 +20,7 @@ from minigpt.runtime import rank, world_size
 from minigpt.text.tokenizer import Tokenizer
 from minigpt.training.muon import Muon
 from minigpt.training.optim import learning_rate_at, make_optimizers, set_learning_rate
+from minigpt.training.parts import Part, Sums, added, backward_in_threads, in_parts
 from minigpt.training.shard import shard, whole
 
 MAX_SKIPPED = 10
@@ -190,6 +191,7 @@ class Stepper:
         self.network: nn.Module = self._compiled(network) if compile else network
         # A GPU would wait to learn how many count, and shards are gathered only for the model's whole forward pass.
         network.counted_only = device.type == "cpu" and not compile and not self.sharded
+        self.with_loss = network
         if self.sharded:
             shard(model)
         self.optimizers = make_optimizers(model, config, device)
@@ -271,25 +273,41 @@ class Stepper:
         # Dropout, too, is a function of the step: nothing about it needs to be saved.
         seeds = np.random.SeedSequence((self.config.seed, step, rank())).generate_state(1, np.uint64)
         torch.manual_seed(int(seeds[0]))
-        sums = {"loss": torch.zeros((), dtype=torch.float64, device=self.device)}
         n_targets = torch.tensor(float(batch.n_targets), device=self.device)  # a plain number would be compiled in
-        parts = self.config.accumulate
-        columns = {"inputs": batch.inputs, "targets": batch.targets, **batch.extra}
-        chunks = zip(*(column.chunk(parts) for column in columns.values()), strict=True)
-        for part, tensors in enumerate(chunks, start=1):
-            x, y, *others = (tensor.to(self.device, non_blocking=True) for tensor in tensors)
+        everything, rows = (batch.inputs, batch.targets, *batch.extra.values()), len(batch.inputs)
+
+        def loss_of(part: Part) -> tuple[Tensor, Sums]:
+            x, y, *others = (tensor.to(self.device, non_blocking=True) for tensor in part)
+            # Divided by the targets of the whole global batch: the parts' gradients then add up to its gradient.
+            if self.objective is None:
+                loss, measures = self.network(x, y, n_targets), {}
+            else:
+                loss, measures = self.network(x, y, dict(zip(batch.extra, others, strict=True)))
+            found = {"loss": loss, **measures}
+            return loss * self.loss_scale, {name: value.detach().double() for name, value in found.items()}
+
+        if self.with_loss.counted_only:
+            parts = in_parts(everything, rows // self.config.accumulate, self.threads)
+        else:
+            parts = list(zip(*(column.chunk(self.config.accumulate) for column in everything), strict=True))
+        if self.threads > 1 and len(parts) > 1:
+            learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            return backward_in_threads(loss_of, parts, learned, self.threads)
+        sums: Sums = {}
+        for number, part in enumerate(parts, start=1):
             with contextlib.ExitStack() as stack:
-                if isinstance(self.network, DistributedDataParallel) and part < parts:
+                if isinstance(self.network, DistributedDataParallel) and number < len(parts):
                     stack.enter_context(self.network.no_sync())  # the processes exchange gradients once a step
-                # Divided by the targets of the whole global batch: the parts' gradients then add up to its gradient.
-                if self.objective is None:
-                    loss, measures = self.network(x, y, n_targets), {}
-                else:
-                    loss, measures = self.network(x, y, dict(zip(batch.extra, others, strict=True)))
-                (loss * self.loss_scale).backward()
-            for name, value in {"loss": loss, **measures}.items():
-                sums[name] = sums.get(name, torch.zeros_like(sums["loss"])) + value.detach()
+                loss, more = loss_of(part)
+                loss.backward()
+            sums = added(sums, more)
         return sums
+
+    @property
+    def threads(self) -> int:
+        """How many share a batch: those of one process on a CPU, where nothing is drawn on the way."""
+        alone = self.with_loss.counted_only and world_size() == 1
+        return torch.get_num_threads() if alone and (self.objective or not self.model.config.dropout) else 1
 
     def _count_skipped(self, done: bool, step: int, loss: float, norm: float) -> None:
         """Adapt the scale of float16's loss, and give up after too many steps without a finite gradient."""

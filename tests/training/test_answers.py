@@ -1,5 +1,6 @@
 """Sampled answers: their log-probabilities are those of training, each depends on its own seed, rewards are checked."""
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -63,6 +64,25 @@ def test_an_answer_depends_on_its_own_prompt_and_seed_alone() -> None:
     assert [one.tokens for one in together[2:4]] == [one.tokens for one in alone]
 
 
+def test_two_threads_write_and_read_what_one_does() -> None:
+    asked, model = [prompts().at(n) for n in range(5)], toy().train()
+    found = []
+    for threads in (1, 2):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            several = sample(model, prompts(), asked, 5, range(5))
+            rows = [(prompt.ids, one.tokens) for i, prompt in enumerate(asked) for one in several[5 * i : 5 * i + 5]]
+            found.append((several, log_probabilities(toy(1).eval(), rows)))
+        finally:
+            torch.set_num_threads(before)
+    assert model.training
+    (mine, read), (others, read_by_two) = found
+    assert [one.tokens for one in mine] == [one.tokens for one in others]
+    for one, other in zip(read, read_by_two, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+
+
 def test_reading_gives_each_token_its_log_probability() -> None:
     model = toy().eval()
     rows = [([END, 0, 1], tokens) for tokens in answers(3)] + [([END], tokens) for tokens in answers(2)]
@@ -91,6 +111,15 @@ def test_graded_answers_carry_what_they_are_worth_and_the_reference() -> None:
         assert one.kl("k1") == pytest.approx(sum(one.answer.log_probabilities) - known.sum().item(), abs=1e-5)
     other = sample_and_grade(toy(), toy(1), prompts(), [lambda p, a: 1], 3, 3, 2, 9)
     assert [one.answer.tokens for one in other] != [one.answer.tokens for one in graded]
+
+
+def test_of_equal_answers_a_quarter_is_read_by_the_reference() -> None:
+    for number, read in ((3, 1), (4, 1), (8, 2), (9, 3), (16, 4)):
+        graded = sample_and_grade(toy(), toy(1), prompts(), [lambda p, a: float("b" in p.text)], 0, 3, number, 9, False)
+        assert [one.reference is not None for one in graded] == ([True] * read + [False] * (number - read)) * 3
+    number_of = itertools.count()
+    graded = sample_and_grade(toy(), toy(1), prompts(), [lambda p, a: next(number_of)], 0, 3, 4, 9, False)
+    assert all(one.reference is not None for one in graded), "these differ"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "1", None, [1.0]])

@@ -285,6 +285,21 @@ def test_where_all_rewards_are_equal_there_is_no_step_and_it_is_told(tmp_path: P
     assert all(line["equal"] == 6 and not line["updated"] for line in read_metrics(tmp_path))
 
 
+def test_the_divergence_from_a_quarter_of_equal_answers_is_right_in_the_mean() -> None:
+    """Against all answers listed; in many groups no answer is right, or every one."""
+    model, reference = toy(size=0.5), toy(1, size=0.5)
+    options = replace(PLAIN, group=4)
+    objective = RewardObjective(prompts(), lambda prompt, answer: float(answer == "aa"), reference, options)
+    measured = torch.tensor([objective.batch(model, step, recipe(batch_size=60)).measures["kl"] for step in range(60)])
+    true = 0.0
+    for prompt in (prompts().at(n).ids for n in range(3)):
+        for tokens in answers():
+            p, q = (said(one, prompt, tokens).sum().detach() for one in (model, reference))
+            true += float(p.exp() * (p - q)) / 3
+    error = float(measured.std()) / math.sqrt(len(measured))
+    assert abs(float(measured.mean()) - true) < 4 * error < 0.2 * true
+
+
 def test_adapters_learn_from_rewards_too() -> None:
     run = a_run(lora=2, learning_rate=3e-2)
     before = {name: weight.clone() for name, weight in base_state(run.model).items()}
