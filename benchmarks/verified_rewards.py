@@ -2,7 +2,7 @@
 
 The run: the storyteller learns from the verifier until about 1 story in 100 is wrong, some five minutes of one core,
 
-    minigpt tune --method grpo --group 16 --kl 0 --clip-higher 0.28 --updates 2 --max-steps 120 --learning-rate 1.5e-3
+    minigpt tune --method grpo --group 16 --kl 0 --clip-higher 0.28 --updates 2 --max-steps 180 --learning-rate 1.5e-3
         --warmup-steps 4 --threads 1 --out runs/right
 
 Written to minigpt/course/verified_rewards.json: the rewards at every step, and before and after stories counted, how
