@@ -682,17 +682,26 @@ assert modest_right["not told"] > 12 and min(new_kinds) < 54
 # Now it says so about strangers. But read the last three lines: these questions have no answer in the two sentences either, and it nearly always gives one, of those that it knows how to give: a name or a trait. It has not learned «say what you do not know». It has learned which questions, of those it was shown, end in that sentence. (Does it now also decline where an answer exists? The counts of the other kinds have hardly fallen.)
 
 # %% [markdown]
-# ## One model, four tasks
+# ## One model, five tasks
 #
-# In the package lies a model that was made from the storyteller in the same way, with more of everything: `helper`. It has learned to answer 22 kinds of questions about whole stories, to sum a story up in one sentence, to talk about it over several turns, and to say a sentence in Chinese. (A fifth task, the hero's mood, is left out here; in it, by the model's card, it is no better than one who always says the same.) The same template, one model. Nobody tells it which task
-# is meant, except in words. Every answer is judged exactly: for each task the story world knows all right wordings.
+# In the package lies a model that was made from the storyteller in the same way, with more of everything: `helper`. It has learned to answer 22 kinds of questions about whole stories, to sum a story up in one sentence, to talk about it over several turns, to tell the hero's mood at some point of it, and to say a sentence in Chinese. The same template, one model. Nobody tells it which task is meant, except in words. Every answer is judged exactly: for each task the story world knows all right wordings.
+#
+# Chinese needs one thing first. The storyteller's tokenizer has never seen any, so it spells each character in three bytes. Merging went on where it had stopped (lesson 2), this time over the Chinese characters of training stories. The new tokens got the next free ids, behind those of the chat. No old id has changed:
 
 # %%
-TASKS = ("questions", "summaries", "translation", "dialogue")
 trained, trained_tokenizer = load_model("helper")
+CHINESE = "米娅有一只红色的风筝。"
+for name, cutter in (("before", tokenizer), ("now", trained_tokenizer)):
+    spent = len(cutter.encode(CHINESE))
+    print(f"{name:<7} {len(CHINESE)} characters are {spent} tokens", end="")
+    print(f" of {cutter.vocab_size}")
+assert trained_tokenizer.encode(OPENING) == tokenizer.encode(OPENING)
+
+# %%
+TASKS = ("questions", "summaries", "translation", "dialogue", "mood")
 exact_helper = copy.deepcopy(trained).double()
 tasks = {task: ChatData(task, trained_tokenizer, 192, held_out=60) for task in TASKS}
-for task in ("questions", "summaries"):
+for task in ("questions", "summaries", "translation"):
     example = tasks[task].example("test", 3)
     asked, told_answer = (message.content for message in example.messages)
     print(f"{task}: … {asked[-70:]}".replace("\n", " / "))
@@ -710,15 +719,19 @@ for task, score in scores.items():
         f"{task:<24} {score.right:5}   {low:.2f} to {high:.2f}   {score.baseline:14.2f}"
         f"   {untrained[task].right} of 20"
     )
+for mood, (right, number) in scores["mood"].by_kind.items():
+    print(f"mood, {mood:<18} {right:5} of {number}")
 
 # %%
-for task in ("questions", "summaries", "dialogue"):
+for task in TASKS[:4]:
     assert scores[task].interval[0] > scores[task].baseline
-assert scores["translation"].right < 6
+assert scores["translation"].right > 25 > scores["mood"].by_kind["sad"][0] + 10
 assert all(score.right == 0 for score in untrained.values())
 
 # %% [markdown]
-# *Always the same* is the share that the commonest answer gets, *before* is the model without fine-tuning. Three of four are well above what one gets without reading, and none is solved. (The summary above counts as wrong, for «a orange».) Of the Chinese hardly a sentence is right. That is no wonder: our tokenizer has no Chinese, so each character is three tokens, a sentence more than fifty, and one wrong byte of them makes it wrong. Minutes of training do not buy that. An average over the four tasks would have hidden it.
+# *Always the same* is the share that the commonest answer gets, *before* is the model without fine-tuning. Four of five tasks are well above what one gets without reading, and none is solved. (The Chinese sentence above counts as wrong, for one name.) Two in three Chinese sentences are right.
+#
+# But the mood is no better than always the same, and the lines below say why: it always sees that no feeling was told yet, and where one was told, it hardly ever finds the word. An average over the five tasks would have hidden that.
 #
 # ### Several turns
 #
@@ -756,7 +769,7 @@ print("    model:", answers(trained, trained_tokenizer, dialogues[:1])[0])
 #
 # ### With the package (optional)
 #
-# `minigpt finetune --task all --stories 0.1 --out runs/helper` is how `helper` was made (its card tells the rest), `minigpt evaluate --model helper --task questions` counts its right answers for each kind, and `minigpt finetune --task chats.jsonl` does it with conversations of your own, a line each. The package's rows for questions ask several about the same story, as ours do.
+# `minigpt finetune --task all --stories 0.1 --max-steps 4000 --out runs/helper` is how `helper` was made (its card tells the rest), `minigpt evaluate --model helper --task questions` counts its right answers for each kind, and `minigpt finetune --task chats.jsonl` does it with conversations of your own, a line each. The package's rows for questions ask several about the same story, as ours do.
 
 # %% [markdown]
 # ## What to remember

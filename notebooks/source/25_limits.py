@@ -418,11 +418,11 @@ print("invented:", ", ".join(sorted({reply.words for reply in invented})))
 
 # %%
 refusals = Counter(r.has_answer for r in replies if r.words in REFUSALS)
-assert refusals[False] > 42 and refusals[True] < 30  # measured: 53 of 60, 11 of 120
+assert refusals[False] > 45 and refusals[True] < 12  # measured: 55 of 60, 1 of 120
 assert wilson(refusals[False], 60)[0] > wilson(refusals[True], 120)[1]
 
 # %% [markdown]
-# It can. It refuses most questions without an answer and few of the others (of which it answers a good third wrongly). The second number is the control: a model that *always* says «not told» would get the first line right to the last question.
+# It can. It refuses most questions without an answer and hardly one of the others (of which it answers more than a third wrongly). The second number is the control: a model that *always* says «not told» would get the first line right to the last question.
 #
 # What it invented here is something that the world has: an animal, a place. An invented answer looks like a right one, because it comes from the same distribution. Is it at least less sure of it? Its confidence is the probability of the whole answer, the product over its tokens. Of all that it did not refuse:
 
@@ -442,7 +442,7 @@ for low_edge, high_edge in zip(EDGES, EDGES[1:], strict=False):
 surest = [r for r in answered if r.confidence > 0.9]
 least = [r for r in answered if r.confidence <= 0.3]
 wrong_ones = sum(r.has_answer and not r.right for r in answered)
-assert 20 < wrong_ones < 65  # measured: 42 of 109
+assert 20 < wrong_ones < 65  # measured: 44 of 119
 assert wilson(sum(r.right for r in surest), len(surest))[0] > 0.75
 assert wilson(sum(r.right for r in least), len(least))[1] < 0.5
 
@@ -474,19 +474,20 @@ from_outside = generate_batch(
     temperature=0.0,
     stop_token=stop,
 )
+print(f"{'asked':<30}confidence and answer")
 for asked_this, (sample,) in zip(OUTSIDE, from_outside, strict=True):
     answer = read_answer(chat_tokenizer, sample.tokens)
     how_sure = math.exp(sum(sample.log_probabilities))
-    print(f"{asked_this:<30}{answer:<30} confidence {how_sure:.2f}")
+    print(f"{asked_this:<30}{how_sure:.2f}  {answer}")
 
 # %%
-low, high = wilson(5, 8)
-print(f"5 of 8: {low:.0%} to {high:.0%}")
+low, high = wilson(4, 8)
+print(f"4 of 8: {low:.0%} to {high:.0%}")
 
 # %% [markdown]
-# It refuses most of these, too: «not told» is what it has learned for a question whose words do not fit the story. Where it answers, look at the number. In our run the sky was pink at 0.30, and «7 times 8» brought nothing that one could read, at 0.00: digits are bytes that it has hardly ever seen. So even here its confidence was of use.
+# It refuses half of these, too: «not told» is what it has learned for a question whose words do not fit the story. Where it answers, look at the number. In our run the sky was brown at 0.40. But the number of an owl's legs was «Mia.», at 0.99! Inside its world such a confidence was nearly always right. Outside, do not rely on it.
 #
-# But eight questions of ours are a poor sample of «everything else», and 5 of 8, as in our run, leaves room for a third and for five sixths. (All eight have no answer, so a model that refuses everything would be right each time.) Nobody can draw a fair sample of what a model has never met.
+# And eight questions of ours are a poor sample of «everything else»: 4 of 8, as in our run, leaves room for a fifth and for four fifths. (All eight have no answer, so a model that refuses everything would be right each time.) Nobody can draw a fair sample of what a model has never met.
 #
 # Why do larger models guess so often? Kalai et al. (2025) name one reason: a test that gives a point for a right answer, and nothing for a wrong one and for «I do not know», rewards the guess. Count it: with four choices a guess is worth a quarter of a point, and honesty nothing.
 #
@@ -913,7 +914,7 @@ assert missing == ["risks, ethical considerations"]
 #
 # - **What does a model know by heart?** Exposure needs a list of all possible secrets. For a real text nobody has one. Extraction finds a part, and nobody knows how small.
 # - **How does one delete?** Training again without a document is the only way that is sure. Shorter ways are judged by tests like ours, and you have seen how a test can look away.
-# - **When does it not know?** Inside its world our helper's confidence was worth something, and on eight questions from outside, too. No number says how far that reaches.
+# - **When does it not know?** Inside its world our helper's confidence was worth something. From outside it got one wrong at 0.99. No number says where its world ends.
 # - **Which odds should it have?** Measuring tells how far a model is from its text. Whether the text's odds are the ones to have is no question of measurement.
 # - **How does one keep orders and data apart?** A GPT reads one row of tokens. Marks and reminders only persuade the model, and a filter knows only its author's wordings. What holds is to give a model no right whose misuse would hurt.
 # - **What does an answer cost?** Google reports 0.24 Wh for the median text question in one service (Elsworth et al. 2025), with the building counted and the training left out. Few others report anything.
