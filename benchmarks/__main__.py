@@ -17,7 +17,7 @@ NAMES = (
     "training", "finetuning", "preferences", "loss", "generation", "bpe", "encoding", "startup", "scaling",
     "real_model", "evaluation",
 )  # fmt: skip
-"""In the order of the table. Started by their own names: benchmarks/gpu.py, storyteller.py."""
+"""In the order of the table. Started by their own names: benchmarks/before.py, gpu.py, storyteller.py."""
 
 
 def short(number: float) -> str:
@@ -44,7 +44,7 @@ def table() -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     machines: dict[str, list[str]] = {}
-    for name in NAMES:
+    for name in (*NAMES, "before"):
         if (found := measure.read(name)) is None:
             continue
         lines += map(line, found["rows"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import bpe, measure, scaling, startup
+from benchmarks import before, bpe, measure, scaling, startup
 from benchmarks.measure import Options, Result, Row, Times, check, compare, interleave, quartiles
 from minigpt.config import GPTConfig, InputError
 from minigpt.model.gpt import GPT
@@ -242,3 +242,9 @@ def test_the_floor_of_generation_by_hand():
     assert scaling.writing_floor(config, 8, slow_memory) == 4 * (weights / 8 + kept)
     slow_sums = {"bytes_per_second": 1e9, "float32_flops": 1.0}
     assert scaling.writing_floor(config, 8, slow_sums) == 2 * (weights + kept)
+
+
+def test_an_older_build_must_be_a_commit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    for arguments in ([], ["no-such-commit"], ["HEAD", "HEAD"]):
+        monkeypatch.setattr(before.sys, "argv", ["before", *arguments])
+        assert before.main() == 2 and "which commit?" in capsys.readouterr().err
