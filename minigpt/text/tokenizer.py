@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import tempfile
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -304,7 +305,9 @@ class ForeignTokenizer:
         self.first, self.last = list(first), list(last)
         n = len(first)
         inner = [*range(len(alphabet)), *range(256, self.plain.vocab_size)]  # of the ids n and on
-        self._ids = dict(zip(inner, range(n, n + len(inner)), strict=True))
+        self._ids = array("i", [-1]) * self.plain.vocab_size  # of the inside's; -1 for a byte without a token
+        for place, i in enumerate(inner, start=n):
+            self._ids[i] = place
         number_special_tokens([*first, *last], 0)
         self.special_tokens = number_special_tokens(first, 0) | number_special_tokens(last, n + len(inner))
         self.end_of_text = self.special_tokens.get(end_of_text or "")
@@ -325,13 +328,12 @@ class ForeignTokenizer:
             if place % 2:
                 ids.append(self.special_tokens[part])
                 continue
-            try:
-                ids += [self._ids[i] for i in self.plain.encode(part)]
-            except KeyError:
+            ids += [self._ids[i] for i in self.plain.encode(part)]
+            if -1 in ids:
                 wrong = next(c for c in part if not set(c.encode()) <= set(self.alphabet))
                 raise InputError(
                     f"the character {wrong!a} has a byte for which this tokenizer has no token: leave it out"
-                ) from None
+                )
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
