@@ -15,7 +15,7 @@ README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- made from results/ by `python -m benchmarks --table` -->", "<!-- end of what is made -->"
 NAMES = (
     "training", "finetuning", "preferences", "loss", "generation", "bpe", "encoding", "startup", "scaling",
-    "real_model", "evaluation",
+    "real_model", "real_writing", "evaluation",
 )  # fmt: skip
 """In the order of the table. Started by their own names: benchmarks/before.py, gpu.py, storyteller.py."""
 
