@@ -280,7 +280,7 @@ class Decoding:
         """Prompts of `num` rows each, from `row` on. Neighbours of equal length are read at once, none padded."""
         logits = []
         for length, group in groupby(prompts, key=len):
-            ids = torch.tensor(list(group), device=self.columns.device)  # (prompts, T)
+            ids = torch.tensor(list(group), device=self.device)  # (prompts, T)
             rows = slice(row, row + len(ids) * num)
             logits.append(last_logits(self.model, ids, self.cache.part(rows, self.filled - length)))
             row = rows.stop
