@@ -661,7 +661,7 @@ assert coolest[0] < 0.6 * as_it_was[0] and coolest[1] < after_rewards[1]
 #
 # ### A longer run
 #
-# Eight steps fit into a lesson. Ninety rounds of 128 stories take some minutes. That run was made once, with GRPO's own division by the standard deviation, DAPO's upper clip, and two updates from the same stories; `benchmarks/verified_rewards.py` has the command. It was measured there. Its nats are the whole divergence from the truth, with what the model gives to impossible tokens, over 100 stories: so the storyteller begins at 0.11, more than above.
+# Ninety rounds of 128 stories take some minutes. They were made once, with GRPO's own division by the standard deviation, DAPO's upper clip, and two updates from the same stories; `benchmarks/verified_rewards.py` has the command. Its nats are the whole divergence from the truth, with what the model gives to impossible tokens.
 
 # %%
 stored = resources.files("minigpt.course").joinpath("verified_rewards.json")
@@ -693,9 +693,9 @@ plots.curves(
 )
 
 # %% [markdown]
-# Five stories in a thousand are wrong now, where it was fifty-nine. And look at the price. A true story has lost 31 nats of its log-probability: a factor of more than a million million. Of 24 heroes the model tells of three, as it were, of as many places of two, and of six plots of one or two. Only the colours are nearly as many as before: which of the facts a run gives up is chance. It is what becomes of everything else when one thing alone is rewarded.
+# Five stories in a thousand are wrong now, where it was fifty-nine. And look at the price. A true story has lost 31 nats of its log-probability. Of 24 heroes the model tells of three, and of as many places of two: what becomes of everything else when one thing alone is rewarded.
 #
-# The last line is the control, the storyteller as it was at temperature 0.8. The two intervals overlap, and what it costs in nats stands above.
+# The last line is the control, the storyteller at temperature 0.8. The two intervals overlap; its cost in nats stands above.
 
 # %% [markdown]
 # ## A verifier with a hole
