@@ -290,7 +290,7 @@ def test_the_divergence_from_a_quarter_of_equal_answers_is_right_in_the_mean() -
     model, reference = toy(size=0.5), toy(1, size=0.5)
     options = replace(PLAIN, group=4)
     objective = RewardObjective(prompts(), lambda prompt, answer: float(answer == "aa"), reference, options)
-    measured = torch.tensor([objective.batch(model, step, recipe(batch_size=60)).measures["kl"] for step in range(60)])
+    measured = torch.tensor([objective.batch(model, step, recipe(batch_size=60)).measures["kl"] for step in range(120)])
     true = 0.0
     for prompt in (prompts().at(n).ids for n in range(3)):
         for tokens in answers():
