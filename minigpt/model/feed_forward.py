@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from minigpt.config import GPTConfig
 
@@ -23,7 +24,9 @@ def fast_gelu(x: Tensor) -> Tensor:
     (1 + tanh(u / 2)) / 2 is sigmoid(u), so GELU is x sigmoid(u) with u = LINEAR x + CUBIC x^3. Computed so it can be
     differentiated once.
     """
-    if torch.compiler.is_compiling() or not x.is_cpu or x.dtype != torch.float32 or x.numel() < WORTH:
+    # Who watches operations from a dispatch mode, or pretends them, must see the one that a GPU does.
+    watched = torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
+    if watched or not x.is_cpu or x.dtype != torch.float32 or x.numel() < WORTH:
         return F.gelu(x, approximate="tanh")
     x = x.contiguous()
     if torch.is_grad_enabled() and x.requires_grad:

@@ -1,12 +1,16 @@
 """Feed-forward networks against arithmetic by hand, and one token at a time."""
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from minigpt.config import Activation, GPTConfig
 from minigpt.model.feed_forward import PIECE, WORTH, FeedForward, SwiGLU, _Gelu, fast_gelu, make_feed_forward
@@ -131,3 +135,12 @@ def test_gelu_compiled():
     torch.testing.assert_close(
         torch.compile(fast_gelu, fullgraph=True, backend="eager")(x), fast_gelu(x), rtol=3e-7, atol=6e-7
     )
+
+
+@pytest.mark.parametrize("watching", [FakeTensorMode, lambda: FlopCounterMode(display=False)])
+def test_who_watches_sees_one_operation(watching: Callable[[], AbstractContextManager[object]]):
+    with watching():
+        x = torch.ones(WORTH, requires_grad=True)
+        assert type(fast_gelu(x).grad_fn).__name__ == "GeluBackward0"
+    x = torch.ones(WORTH, requires_grad=True)
+    assert type(fast_gelu(x).grad_fn).__name__ == "_GeluBackward"
