@@ -162,7 +162,7 @@ class RewardObjective:
         total = {"answer": len(graded) * lengths, "token": lengths.sum(), "sum": torch.tensor(float(len(graded)))}
         weights = (1 / total[options.weighting]).expand(len(graded))
         rows = [i for i in range(len(graded)) if used[i // options.group]]
-        rows.sort(key=lambda i: len(graded[i].prompt.ids) + len(graded[i].answer.tokens))  # see `Stepper.parts`
+        rows.sort(key=lambda i: len(graded[i].prompt.ids) + len(graded[i].answer.tokens))  # see `in_parts`
         return self._packed(graded, rows, gains.flatten(), weights, config, measures)
 
     def _packed(

@@ -287,12 +287,12 @@ class Stepper:
             return loss * self.loss_scale, {name: value.detach().double() for name, value in found.items()}
 
         if self.with_loss.counted_only:
-            parts = in_parts(everything, rows // self.config.accumulate, self.threads)
+            parts = in_parts(everything, rows // self.config.accumulate, self.sharing_threads)
         else:
             parts = list(zip(*(column.chunk(self.config.accumulate) for column in everything), strict=True))
-        if self.threads > 1 and len(parts) > 1:
+        if self.sharing_threads > 1 and len(parts) > 1:
             learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-            return backward_in_threads(loss_of, parts, learned, self.threads)
+            return backward_in_threads(loss_of, parts, learned, self.sharing_threads)
         sums: Sums = {}
         for number, part in enumerate(parts, start=1):
             with contextlib.ExitStack() as stack:
@@ -304,7 +304,7 @@ class Stepper:
         return sums
 
     @property
-    def threads(self) -> int:
+    def sharing_threads(self) -> int:
         """How many share a batch: those of one process on a CPU, where nothing is drawn on the way."""
         alone = self.with_loss.counted_only and world_size() == 1
         return torch.get_num_threads() if alone and (self.objective or not self.model.config.dropout) else 1

@@ -83,7 +83,7 @@ def test_a_step_in_threads_has_the_gradient_of_one(tied: bool, two_threads: None
         torch.manual_seed(0)
         stepper = Stepper(GPT(shape).double(), TrainConfig(batch_size=8), torch.device("cpu"), "float32")
         torch.set_num_threads(threads)
-        assert stepper.threads == threads
+        assert stepper.sharing_threads == threads
         sums = stepper.backward(batch, 0)
         found.append([sums["loss"], *(p.grad for p in stepper.model.parameters() if p.grad is not None)])
     torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-12)
