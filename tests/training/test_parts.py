@@ -89,7 +89,7 @@ def test_a_step_in_threads_has_the_gradient_of_one(tied: bool, two_threads: None
     torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-12)
     assert all(map(torch.equal, found[1], found[2]))
     drops = Stepper(GPT(GPTConfig(vocab_size=9, n_heads=1, d_model=8, dropout=0.1)), TrainConfig(), CPU, "float32")
-    assert drops.threads == 1
+    assert drops.sharing_threads == 1
 
 
 CPU = torch.device("cpu")
