@@ -652,8 +652,8 @@ assert spent[3] < 0.9 * 8 * spent[0]  # seen: a quarter
 # %% [markdown]
 # These numbers are of the machine where the cell last ran: here one with AVX2 and without units for bfloat16. In float32 a token takes about twice its floor, so most of it is waiting. And sixteen tokens in one pass take two to three times as long as one, not sixteen times.
 #
-# In 8 bits the floor is a quarter, but the token takes only somewhat less time than before, several times its floor. It hardly waits any more. What is left is arithmetic: on its way each weight is widened to bfloat16, which this processor does slowly. In the package's benchmark (`benchmarks/real_model.py`, one thread of a quiet
-# machine of this kind) 8 bits write 27 tokens a second and float32 22. So the bytes say what can be gained *at most*, here four times, and the kernel says what is.
+# In 8 bits the floor is a quarter, but the token takes only somewhat less time than before, several times its floor. It hardly waits any more. What is left is arithmetic: on its way each weight is widened to bfloat16, which this processor does slowly. In the package's benchmark (`benchmarks/real_writing.py`, two threads of a quiet
+# machine of this kind) 8 bits write 44 tokens a second and float32 33. So the bytes say what can be gained *at most*, here four times, and the kernel says what is.
 #
 # ### Reading does not wait (optional)
 #
