@@ -8,7 +8,6 @@ same seed tells the same stories.
 
 import io
 import json
-import os
 import subprocess
 import sys
 import tarfile
@@ -21,9 +20,9 @@ from typing import Any
 from benchmarks import measure
 from benchmarks.__main__ import line, update_readme
 from benchmarks.measure import Result, Row, Times, check, compare
+from benchmarks.startup import ROOT, python
 from minigpt.runtime import cores
 
-ROOT = Path(__file__).parent.parent
 ROUNDS = 3
 
 IMPORTS = """
@@ -110,17 +109,6 @@ print(json.dumps([time.perf_counter() - start, spent.children_user + spent.child
 """
 
 
-def python(package: Path, program: str) -> Any:
-    """What a program printed last, as JSON, with that package."""
-    environment = os.environ | {"PYTHONPATH": str(package)}
-    ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=package, env=environment, capture_output=True, text=True
-    )
-    if ended.returncode:
-        raise SystemExit(ended.stderr)
-    return json.loads(ended.stdout.splitlines()[-1])
-
-
 @cache
 def unpacked(commit: str) -> Path:
     """The older build's folder."""
@@ -131,12 +119,17 @@ def unpacked(commit: str) -> Path:
     return folder
 
 
+def found_by(package: Path, program: str) -> Any:
+    """What a program printed last, with that package."""
+    return json.loads(python(program, package=package).splitlines()[-1])
+
+
 def in_turn(old: Path, program: str, rounds: int = ROUNDS) -> tuple[Times, Times, list[Any]]:
     """Seconds of this build, and of the older one; and what both found the first time."""
     times, found = (Times(), Times()), []
     for number in range(rounds):
         for package, of in zip((ROOT, old), times, strict=True):
-            wall, cpu, result = python(package, program)
+            wall, cpu, result = found_by(package, program)
             of.wall.append(wall)
             of.cpu.append(cpu)
             if number == 0:
@@ -155,17 +148,14 @@ def run(commit: str) -> Result:
     rows.append(against("training step, 2 × 128, 16 stories, Muon", ours, theirs, target=3.3, notes="one thread"))
     several = Times()
     for _ in range(ROUNDS):
-        several.wall.append(python(ROOT, train(threads=cores()))[0])
-    rows.append(
-        compare(
-            f"the same with {cores()} threads", several, ours, "one thread", target=1.6, notes="seconds on the wall"
-        )
-    )
-    for num, times, target in ((1, 20, 1.3), (100, 1, 1.5)):
+        several.wall.append(found_by(ROOT, train(threads=cores()))[0])
+    what = f"the same with {cores()} threads, on the wall"
+    rows.append(compare(what, several, ours, "one thread", target=1.6))
+    for num, times, what, target in ((1, 20, "one story", 1.3), (100, 1, "100 stories at once", 1.5)):
         ours, theirs, (found, other) = in_turn(old, WRITE.format(num=num, times=times))
         check(found == other, "the same seed tells other stories")
-        what = f"generation, storyteller, {num if num > 1 else 'one'} {'stories at once' if num > 1 else 'story'}"
-        rows.append(against(what, ours * (1 / times), theirs * (1 / times), target=target, notes="one thread"))
+        ours, theirs = ours * (1 / times), theirs * (1 / times)
+        rows.append(against(f"generation, storyteller, {what}", ours, theirs, target=target, notes="one thread"))
     ours, theirs, (found, other) = in_turn(old, GRADE)
     check(found == other, "other shares of the stories are consistent")
     rows.append(against("1,000 stories, sampled and graded", ours, theirs, target=1.5, notes="one thread"))

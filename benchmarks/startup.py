@@ -36,6 +36,7 @@ model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
 prompt = tokenizer("Once upon a time", return_tensors="pt")
 print(model.generate(**prompt, max_new_tokens=1, do_sample=False)[0, prompt["input_ids"].size(1):].tolist())
 """
+ROOT = Path(__file__).parent.parent
 MODULES = ("cli", "evaluation.evaluate", "text.prepare", "training.trainer", "weights.pretrained")
 """With what they import, the whole package but minigpt.course."""
 IMPORT = f"""
@@ -46,10 +47,13 @@ print(time.perf_counter() - start)
 """
 
 
-def python(program: str, *arguments: str) -> str:
-    """Run a program in a process of its own; what it printed."""
-    command = [sys.executable, "-c", program, *arguments]
-    ended = subprocess.run(command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+def python(program: str, *arguments: str, package: Path = ROOT) -> str:
+    """Run a program in a process of its own, with the package of this folder; what it printed."""
+    command, variables = (
+        [sys.executable, "-c", program, *arguments],
+        {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(package)},
+    )
+    ended = subprocess.run(command, cwd=package, env=os.environ | variables, capture_output=True, text=True)
     if ended.returncode:
         raise SystemExit(ended.stderr)
     return ended.stdout.strip()

@@ -132,7 +132,7 @@ class Writer:
     def _write(self, going: list[Job]) -> None:
         """Write answers together, and those that join them. A job leaves the list when its answer has ended, or nobody
         listens any more."""
-        together = Together(self.model, going[0].temperature, top_p=going[0].top_p)
+        together = Together(self.model, going[0].temperature, going[0].top_p)
         texts: dict[Job, TextOfTokens] = {}
         new = list(going)
         while going:

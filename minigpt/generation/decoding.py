@@ -27,7 +27,7 @@ Block = tuple[Affine, Affine, Affine, Affine, Affine | None, Affine, Affine]
 
 SMALL = 2**16
 """A weight of fewer numbers is not worth dividing among threads."""
-LARGE = 2**24
+LARGE, MANY = 2**24, 24
 """The head of a large vocabulary; stored by columns and multiplied by few rows, it takes less time in many parts."""
 GROWTH = 16
 """Columns, at least, by which a cache grows."""
@@ -216,8 +216,8 @@ class Decoding:
                 few = on_cpu and len(lengths) <= FEW_ROWS and module.in_features % 32 == 0
                 return weight, bias, module.scale.bfloat16() if few else module.scale
             if on_cpu and weight.t().is_contiguous():  # stored so when it was read: parts are a view
-                parts = math.gcd(24 if weight.numel() >= LARGE else threads, module.in_features)
-                parts = parts if weight.numel() >= SMALL else 1
+                n = weight.numel()
+                parts = math.gcd(MANY if n >= LARGE else threads if n >= SMALL else 1, module.in_features)
                 return (weight.t().view(parts, -1, module.out_features) if parts > 1 else weight), bias
             parts = math.gcd(2 * threads, module.out_features)
             if parts == 1 or threads == 1 or not on_cpu or weight.numel() < SMALL:

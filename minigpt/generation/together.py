@@ -1,7 +1,7 @@
 """Texts that are written together, each from when it comes until it ends: what a server's clients ask for.
 
 A step reads all weights once, for one text or for several. So a text that comes later does not wait until the others
-have ended, but joins them (Yu et al. 2022, «Orca», section 3.1: iteration-level scheduling).
+have ended, but joins them (Yu et al. 2022, «Orca»: iteration-level scheduling).
 """
 
 import numpy as np
@@ -18,15 +18,12 @@ class Together:
 
     Args:
         model: on any device, without dropout, whatever its training mode.
-        temperature: as for `distribution`, like the others.
-        top_k: see there.
-        top_p: see there.
+        temperature: as for `distribution`.
+        top_p: as for `distribution`.
     """
 
-    def __init__(
-        self, model: GPT, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
-    ) -> None:
-        self.model, self.temperature, self.top_k, self.top_p = model, temperature, top_k, top_p
+    def __init__(self, model: GPT, temperature: float = 1.0, top_p: float | None = None) -> None:
+        self.model, self.temperature, self.top_p = model, temperature, top_p
         self.decoding: Decoding | None = None
         self.generators: list[np.random.Generator] = []
         self.last = torch.empty(0, 1, dtype=torch.int64, device=model.token_embedding.weight.device)  # (rows, 1)
@@ -44,11 +41,11 @@ class Together:
         Raises:
             InputError: if the logits are not finite.
         """
-        if self.generators and self.decoding is not None:
-            logits = self.decoding.join(prompts, max_new_tokens)
-        else:
+        if self.decoding is None:
             self.decoding = Decoding(self.model, prompts, 1, max_new_tokens)
             logits = self.decoding.prefill()
+        else:
+            logits = self.decoding.join(prompts, max_new_tokens)
         new = [np.random.default_rng((seed, 0)) for seed in seeds]
         tokens = self._choose(logits, new)
         self.generators += new
@@ -66,7 +63,9 @@ class Together:
     def keep(self, rows: list[int]) -> None:
         """Go on with these texts, in this order."""
         self.generators, self.last = [self.generators[row] for row in rows], self.last[rows]
-        if self.decoding is not None and rows:
+        if not rows:
+            self.decoding = None
+        elif self.decoding is not None:
             self.decoding.keep(rows)
 
     def _choose(self, logits: Tensor, generators: list[np.random.Generator]) -> Tensor:
@@ -75,5 +74,5 @@ class Together:
         if self.temperature == 0:
             return logits.argmax(dim=-1, keepdim=True)
         uniform = torch.tensor([generator.random() for generator in generators], dtype=torch.float64)
-        probabilities = distribution(logits, self.temperature, self.top_k, self.top_p)
+        probabilities = distribution(logits, self.temperature, top_p=self.top_p)
         return draw(probabilities, uniform.to(logits.device))[:, None]

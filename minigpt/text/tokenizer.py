@@ -328,12 +328,13 @@ class ForeignTokenizer:
             if place % 2:
                 ids.append(self.special_tokens[part])
                 continue
-            ids += [self._ids[i] for i in self.plain.encode(part)]
-            if -1 in ids:
+            new = [self._ids[i] for i in self.plain.encode(part)]
+            if -1 in new:
                 wrong = next(c for c in part if not set(c.encode()) <= set(self.alphabet))
                 raise InputError(
                     f"the character {wrong!a} has a byte for which this tokenizer has no token: leave it out"
                 )
+            ids += new
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:

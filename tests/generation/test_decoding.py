@@ -62,10 +62,18 @@ def alone(model: GPT, text: list[int]) -> torch.Tensor:
     kept=st.lists(st.integers(0, 11), min_size=1, max_size=4),
     threads=st.sampled_from([1, 2]),  # with two, the weights are in parts
     columns=st.booleans(),
+    large=st.booleans(),  # as the head of a large vocabulary
 )
 @settings(max_examples=80)
 def test_every_row_has_the_logits_that_it_has_alone(
-    config: GPTConfig, lengths: list[int], num: int, max_new_tokens: int, kept: list[int], threads: int, columns: bool
+    config: GPTConfig,
+    lengths: list[int],
+    num: int,
+    max_new_tokens: int,
+    kept: list[int],
+    threads: int,
+    columns: bool,
+    large: bool,
 ):
     model = stored_by_columns(model_of(config)) if columns else model_of(config)
     generator = torch.Generator().manual_seed(sum(lengths))
@@ -75,6 +83,7 @@ def test_every_row_has_the_logits_that_it_has_alone(
         torch.inference_mode(),
         patch.object(torch, "get_num_threads", lambda: threads),
         patch.object(decoding, "SMALL", 0),
+        patch.object(decoding, "LARGE", 0 if large else decoding.LARGE),
     ):
         rows = Decoding(model, prompts, num, max_new_tokens)
         logits = rows.prefill()
