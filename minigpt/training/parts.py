@@ -63,7 +63,8 @@ def backward_in_threads(loss_of: LossOf, parts: list[Part], learned: list[nn.Par
         torch._foreach_add_(gradient, further)
         sums = added(sums, more)
     for parameter, one in zip(learned, gradient, strict=True):
-        parameter.grad = one
+        # torch's fused optimisers on a CPU read a gradient as if it lay in memory as its parameter does.
+        parameter.grad = one if one.stride() == parameter.stride() else torch.empty_like(parameter).copy_(one)
     return sums
 
 

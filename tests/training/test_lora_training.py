@@ -95,6 +95,17 @@ def test_the_checkpoint_gives_a_plain_model_to_use_and_one_with_adapters_to_go_o
     assert torch.equal(second.model.eval()(ids), used(ids))
 
 
+def test_two_threads_learn_what_one_does() -> None:
+    found = []
+    for threads in (1, 2):
+        run = Trainer(shape(), lora(threads=threads), FakeData(), start=start(shape()))
+        losses = [run.train_step().loss for _ in range(10)]
+        found.append((losses, adapter_state(run.model)))
+        assert run.stepper.sharing_threads == threads
+    torch.set_num_threads(1)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-5)
+
+
 def test_the_first_loss_is_that_of_the_model_it_starts_from() -> None:
     model = start(shape())
     one, two = (Trainer(shape(), config, FakeData(), start=model) for config in (lora(), recipe()))

@@ -65,6 +65,18 @@ def test_threads_leave_the_sum_of_all_gradients(two_threads: None) -> None:
     assert added({}, {"a": torch.ones(())}) == {"a": 1}
 
 
+def test_a_gradient_lies_in_memory_as_its_parameter_does(two_threads: None) -> None:
+    weight = nn.Parameter(torch.arange(6.0).view(2, 3))
+
+    def loss_of(part: Part) -> tuple[Tensor, Sums]:
+        loss = (weight.t().contiguous() * part[0]).square().sum()
+        return loss, {"loss": loss.detach()}
+
+    backward_in_threads(loss_of, [(torch.ones(3, 2),)] * 2, [weight], 2)
+    assert weight.grad is not None and weight.grad.stride() == weight.stride()
+    assert torch.equal(weight.grad, 4 * weight)
+
+
 def test_a_mistake_in_a_thread_is_raised(two_threads: None) -> None:
     def broken(part: Part) -> tuple[Tensor, Sums]:
         raise ValueError("of the part")
