@@ -122,7 +122,7 @@ def start_to_first_token(path: str) -> list[Row]:
 def reading(path: str, ids: list[int]) -> Row:
     """Seconds for a prompt, in turn in processes of their own."""
     times = {"ours": Times(), "theirs": Times()}
-    for _ in range(3):
+    for _ in range(5):
         for name, program in (("ours", OURS_READ), ("theirs", THEIRS_READ)):
             times[name].wall += json.loads(python(program, path, json.dumps(ids)))
     return compare(
