@@ -104,9 +104,7 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) 
         q = q.view(B, kv_heads, -1, head_size)
     if B == 1 or mask is not None or not q.is_cpu or q.dtype != torch.float32:
         return F.scaled_dot_product_attention(q, keys, values, mask)
-    q = (q * head_size**-0.5).view(B * kv_heads, -1, head_size)
-    weights = torch.bmm(q, keys.flatten(0, 1).transpose(1, 2)).softmax(dim=-1)  # (B kv_heads, h / kv_heads, length)
-    return torch.bmm(weights, values.flatten(0, 1)).view(B, kv_heads, -1, head_size)
+    return (q * head_size**-0.5 @ keys.mT).softmax(dim=-1) @ values
 
 
 def normalise(x: Tensor, norm: Affine, config: GPTConfig) -> Tensor:
@@ -152,10 +150,10 @@ def decode_token(
     for block, keys, values in zip(weights, all_keys, all_values, strict=True):
         attention_norm, qkv, output, feed_forward_norm, gate, up, down = block
         y = product(normalise(x, attention_norm, config), *qkv).view(B, -1, 1, config.head_size)
-        qk, v = y.split_with_sizes((config.n_heads + kv_heads, kv_heads), 1)
+        q, k, v = y.split_with_sizes((config.n_heads, kv_heads, kv_heads), 1)  # (B, h or kv_heads, 1, head_size)
         if turn is not None:
-            qk = rotate(qk, turn)
-        q, k = qk.split_with_sizes((config.n_heads, kv_heads), 1)  # (B, h or kv_heads, 1, head_size)
+            qk = rotate(y.narrow(1, 0, config.n_heads + kv_heads), turn)
+            q, k = qk.split_with_sizes((config.n_heads, kv_heads), 1)
         for store, new in ((keys, k), (values, v)):
             if column is None:
                 store.narrow(2, -1, 1).copy_(new)

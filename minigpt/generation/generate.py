@@ -358,6 +358,10 @@ class _Rows:
         self.ids = torch.cat([self.ids, tokens], dim=1)
         self.log_probabilities.append(log_weights.gather(1, tokens) - weights.sum(dim=-1, keepdim=True).log())
 
+    def one_stopped(self) -> bool:
+        """Whether a row has just drawn its stop token."""
+        return self.task.stop_token is not None and self.task.stop_token in self.ids[:, -1].tolist()
+
     def hand_out(self) -> list[int]:
         """Give the samples what was written since the last time; return the rows that have not stopped."""
         new = self.ids[:, -len(self.log_probabilities) :].tolist()
@@ -398,10 +402,8 @@ def _steps(
 ) -> Iterator[None]:
     """Fill the samples; a pause after each time that they have grown."""
     rows, model = _Rows(task, prompts, samples, seeds), task.model
-    if check_every is None:
-        check_every = 1 if rows.ids.device.type == "cpu" else CHECK_EVERY
-        if task.stop_token is None:
-            check_every = task.max_new_tokens
+    if check_every is None and rows.ids.device.type != "cpu":
+        check_every = CHECK_EVERY if task.stop_token is not None else task.max_new_tokens
     decoding = None
     if task.use_cache:
         decoding = Decoding(model, prompts, task.num, task.max_new_tokens, compile=task.compile)
@@ -413,7 +415,8 @@ def _steps(
         else:
             logits = decoding.step(rows.ids[:, -1:]) if step else decoding.prefill()
         rows.write(logits, step)
-        if (step + 1) % check_every == 0 or step + 1 == task.max_new_tokens:
+        due = rows.one_stopped() if check_every is None else (step + 1) % check_every == 0
+        if due or step + 1 == task.max_new_tokens:
             going = rows.hand_out()
             yield
             if not going:

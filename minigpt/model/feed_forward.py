@@ -14,8 +14,8 @@ from minigpt.config import GPTConfig
 
 WORTH, PIECE = 2**14, 2**16
 """So many numbers and more are worth `fast_gelu`'s own way; so many at a time stay in a core's caches."""
-LINEAR = 2 * math.sqrt(2 / math.pi)
-CUBIC = LINEAR * 0.044715
+SLOPE = 2 * math.sqrt(2 / math.pi)
+LINEAR, CUBIC = torch.tensor(SLOPE, dtype=torch.float64), SLOPE * 0.044715
 
 
 def fast_gelu(x: Tensor) -> Tensor:
@@ -31,6 +31,8 @@ def fast_gelu(x: Tensor) -> Tensor:
     x = x.contiguous()
     if torch.is_grad_enabled() and x.requires_grad:
         return _Gelu.apply(x)
+    if x.numel() <= PIECE:
+        return _gate(x).mul_(x)
     y = torch.empty_like(x)
     for some, out in _pieces(x, y):
         _gate(some, out).mul_(some)
@@ -41,8 +43,8 @@ def _pieces(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
     return zip(*(tensor.view(-1).split(PIECE) for tensor in tensors), strict=True)
 
 
-def _gate(x: Tensor, out: Tensor) -> Tensor:
-    return torch.addcmul(x.new_tensor(LINEAR), x, x, value=CUBIC, out=out).mul_(x).sigmoid_()
+def _gate(x: Tensor, out: Tensor | None = None) -> Tensor:
+    return torch.addcmul(LINEAR, x, x, value=CUBIC, out=out).mul_(x).sigmoid_()
 
 
 class _Gelu(torch.autograd.Function):
@@ -53,7 +55,7 @@ class _Gelu(torch.autograd.Function):
         y, slope = torch.empty_like(x), torch.empty_like(x)
         for some, out, kept in _pieces(x, y, slope):
             gate = _gate(some, out)
-            torch.addcmul(some.new_tensor(LINEAR), some, some, value=3 * CUBIC, out=kept)  # u'
+            torch.addcmul(LINEAR, some, some, value=3 * CUBIC, out=kept)  # u'
             torch.addcmul(gate, some, torch.ops.aten.sigmoid_backward(kept, gate), out=kept)
             gate.mul_(some)
         ctx.save_for_backward(slope)

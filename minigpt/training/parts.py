@@ -40,11 +40,17 @@ def in_parts(batch: Part, rows: int, threads: int = 1) -> list[Part]:
     return found
 
 
+def shares(parts: list[Part], threads: int) -> list[list[Part]]:
+    """What each thread gets, dealt out there and back again: all have as much to do where parts grow longer."""
+    there, back = range(threads), range(2 * threads - 1, threads - 1, -1)
+    found = [parts[i :: 2 * threads] + parts[j :: 2 * threads] for i, j in zip(there, back, strict=True)]
+    return [share for share in found if share]
+
+
 def backward_in_threads(loss_of: LossOf, parts: list[Part], learned: list[nn.Parameter], threads: int) -> Sums:
     """Leave the sum of the parts' gradients in the parameters, and return their sums.
 
-    Part i is thread i modulo `threads`'s, and each thread adds up a gradient of its own; the order of all additions is
-    always the same.
+    Each thread adds up a gradient of its own; the order of all additions is always the same.
     """
 
     def work(share: list[Part]) -> tuple[Sums, list[Tensor]]:
@@ -58,7 +64,7 @@ def backward_in_threads(loss_of: LossOf, parts: list[Part], learned: list[nn.Par
             gradient, sums = gradient or found, added(sums, more)
         return sums, gradient
 
-    (sums, gradient), *others = in_threads(work, [parts[i::threads] for i in range(min(threads, len(parts)))])
+    (sums, gradient), *others = in_threads(work, shares(parts, threads))
     for more, further in others:
         torch._foreach_add_(gradient, further)
         sums = added(sums, more)
