@@ -25,31 +25,33 @@ def short(number: float) -> str:
     return f"{float(f'{number:.3g}'):,.10g}"
 
 
-def line(row: Row) -> str:
-    """A row as a line of the table."""
+def line(row: Row, processor: str = "") -> str:
+    """A row as a line of the table, with the kind of processor that it was measured on."""
     peer = f"{short(row.peer)} {row.unit}" if row.peer is not None else ""
     spread = "–".join(short(value) for value in row.spread.get("ratio", ()))
     ratio = f"{short(row.ratio)} ({spread})" if spread and row.ratio else short(row.ratio) if row.ratio else ""
     sign = {"at least, ratio": "≥", "at most, ours": "≤"}[row.target_of]
     target = f"{sign} {short(row.target)}" if row.target is not None else ""
     met = {True: "yes", False: "**no**", None: ""}[row.met]
-    cells = (row.work, f"{short(row.ours)} {row.unit}", row.peer_name, peer, ratio, target, met)
+    cells = (row.work, processor, f"{short(row.ours)} {row.unit}", row.peer_name, peer, ratio, target, met)
     return "| " + " | ".join(cells) + " |"
 
 
 def table() -> str:
-    """The rows of all results, and under them the machine of each."""
+    """The rows of all results, those of one work on several processors together, and under them the machine of each."""
     lines = [
-        "| work | minigpt | peer | peer's | times better (quartiles) | target | met |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| work | processor | minigpt | peer | peer's | times better (quartiles) | target | met |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     machines: dict[str, list[str]] = {}
     for name in (*NAMES, "before"):
-        if (found := measure.read(name)) is None:
-            continue
-        lines += map(line, found["rows"])
-        machines.setdefault(describe(found["machine"]), []).append(rates(name, found["machine"]))
-    for described, names in machines.items():
+        together: dict[tuple[str, str], list[str]] = {}
+        for processor, found in measure.read(name).items():
+            for row in found["rows"]:
+                together.setdefault((row.work, row.peer_name), []).append(line(row, processor))
+            machines.setdefault(describe(found["machine"]), []).append(rates(name, found["machine"]))
+        lines += [each for several in together.values() for each in several]
+    for described, names in sorted(machines.items()):
         lines += ["", described, "", *names]
     return "\n".join(lines)
 
@@ -89,7 +91,7 @@ def run(name: str, options: Options) -> None:
     if figures := getattr(benchmark, "FIGURES", None):
         build.main([*figures])
     for row in result.rows:
-        print(line(row))
+        print(line(row, measure.processor(described)))
     print(f"{minutes:.1f} minutes; written to {path}", flush=True)
 
 

@@ -176,7 +176,7 @@ def main() -> int:
     start, described = time.monotonic(), measure.machine()
     result = run(commit)
     minutes = (time.monotonic() - start) / 60
-    print(*map(line, result.rows), sep="\n")
+    print(*(line(row, measure.processor(described)) for row in result.rows), sep="\n")
     print(f"{minutes:.1f} minutes; written to {measure.write('before', described, result, minutes)}")
     update_readme()
     return 0

@@ -8,11 +8,12 @@ A benchmark is a file benchmarks/<name>.py. Its docstring says what is compared;
         times = interleave({"minigpt": lambda: ours(text), "peer": lambda: theirs(text)})
         return Result([compare("encoding", times["minigpt"], times["peer"], "peer", amount=1.1, unit="MB/s", target=8)])
 
-`python -m benchmarks <name>` runs it and writes benchmarks/results/<name>.json: the machine, the command, the rows, and
-in `more` whatever else a figure needs. benchmarks/README.md's table is made from these files. With several names, or
-none for all, each runs in a process of its own. Set the number of threads in `run`, the same for all peers, and name it
-in `notes`. Where a result comes one figure at a time (a loss, a peak of memory), build a Row yourself. FIGURES, if the
-file has it, names the figures that figures/draw/ makes from its results: they are drawn anew.
+`python -m benchmarks <name>` runs it and writes benchmarks/results/<processor>/<name>.json: the machine, the command,
+the rows, and in `more` whatever else a figure needs. benchmarks/README.md's table is made from these files; results of
+several kinds of processors stand side by side. With several names, or none for all, each runs in a process of its own.
+Set the number of threads in `run`, the same for all peers, and name it in `notes`. Where a result comes one figure at a
+time (a loss, a peak of memory), build a Row yourself. FIGURES, if the file has it, names the figures that figures/draw/
+makes from its results: they are drawn anew.
 """
 
 import json
@@ -39,6 +40,8 @@ RESULTS = Path(__file__).parent / "results"
 PEERS = ("transformers", "peft", "trl", "tokenizers", "rustbpe", "tiktoken", "llms-from-scratch")
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """Instruction sets that decide how fast matrices are multiplied."""
+PROCESSORS = {"avx512f": "AVX-512", "avx2": "AVX2", "": "other"}
+"""Kinds of processors, whose results stand side by side: the first flag of these that one has, and its name."""
 
 MATRIX, COPIED = 1536, 2**25
 """Sizes for `roofs`: rows of a square matrix, and numbers (128 MiB in float32, more than caches hold)."""
@@ -234,12 +237,17 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def processor(described: Mapping[str, Any]) -> str:
+    """A machine's kind of processor, as `PROCESSORS` names it."""
+    return next(name for flag, name in PROCESSORS.items() if not flag or flag in described["flags"])
+
+
 def write(name: str, described: Mapping[str, Any], result: Result, minutes: float) -> Path:
-    """Write benchmarks/results/<name>.json, whole or not at all."""
+    """Write benchmarks/results/<processor>/<name>.json, whole or not at all."""
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     rows = [asdict(row) | {"met": row.met} for row in result.rows]
     found = {"name": name, "command": command, "minutes": minutes, "machine": described, "rows": rows}
-    path = RESULTS / f"{name}.json"
+    path = RESULTS / processor(described) / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(found | {"more": result.more}, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -247,11 +255,13 @@ def write(name: str, described: Mapping[str, Any], result: Result, minutes: floa
     return path
 
 
-def read(name: str) -> dict[str, Any] | None:
-    """What `write` wrote; None where it did not. `rows` are Rows again."""
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
-        return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    found["rows"] = [Row(**{key: value for key, value in row.items() if key != "met"}) for row in found["rows"]]
+def read(name: str) -> dict[str, dict[str, Any]]:
+    """What `write` wrote on each kind of processor; `rows` are Rows again."""
+    found: dict[str, dict[str, Any]] = {}
+    for kind in PROCESSORS.values():
+        path = RESULTS / kind / f"{name}.json"
+        if path.exists():
+            found[kind] = json.loads(path.read_text(encoding="utf-8"))
+            rows = [{key: value for key, value in row.items() if key != "met"} for row in found[kind]["rows"]]
+            found[kind]["rows"] = [Row(**row) for row in rows]
     return found

@@ -113,15 +113,26 @@ def test_what_differs_is_not_timed():
 def test_what_is_written_is_read_and_nothing_else_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(measure, "RESULTS", tmp_path / "results")
     monkeypatch.setattr("sys.argv", ["__main__.py", "eggs", "--data", "a b.txt"])
-    assert measure.read("eggs") is None
+    assert measure.read("eggs") == {}
     path = measure.write("eggs", MACHINE, Result([ROW], {"sizes": [1, 2]}), 1.5)
     assert list(path.parent.iterdir()) == [path] and path.name == "eggs.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     assert found["command"] == "python -m benchmarks eggs --data 'a b.txt'"
     assert (found["minutes"], found["machine"], found["more"]) == (1.5, MACHINE, {"sizes": [1, 2]})
     assert found["rows"][0]["met"] is True
-    back = measure.read("eggs")
-    assert back is not None and back["rows"] == [ROW]
+    assert measure.read("eggs")["AVX2"]["rows"] == [ROW]
+
+
+def test_the_results_of_several_processors_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(measure, "RESULTS", tmp_path)
+    other = Row("frying", 2.0, "eggs/s")
+    for flags, kind in (([], "other"), (["avx2"], "AVX2"), (["avx2", "avx512f"], "AVX-512")):
+        path = measure.write("bpe", MACHINE | {"flags": flags, "cpu": kind}, Result([ROW, other]), 1)
+        assert path == tmp_path / kind / "bpe.json"
+    kinds = ["AVX-512", "AVX2", "other"]
+    assert [*measure.read("bpe")] == kinds
+    lines = command.table().splitlines()
+    assert lines[2:8] == [command.line(row, kind) for row in (ROW, other) for kind in kinds]
 
 
 def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -129,7 +140,7 @@ def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monk
     before = measure.write("eggs", MACHINE, Result([ROW]), 1).read_text()
     with pytest.raises(ValueError, match="JSON"):
         measure.write("eggs", MACHINE, Result([Row("boiling", float("nan"), "s")]), 1)
-    assert (tmp_path / "eggs.json").read_text() == before
+    assert (tmp_path / "AVX2" / "eggs.json").read_text() == before
 
 
 def test_numbers_and_rows_in_the_table():
@@ -140,9 +151,12 @@ def test_numbers_and_rows_in_the_table():
         "1,000",
         "2,000,000",
     ]
-    assert command.line(ROW) == "| boiling | 12,300 eggs/s | a pot | 5,000 eggs/s | 2.47 (2.2–2.6) | ≥ 2 | yes |"
+    assert (
+        command.line(ROW, "AVX2")
+        == "| boiling | AVX2 | 12,300 eggs/s | a pot | 5,000 eggs/s | 2.47 (2.2–2.6) | ≥ 2 | yes |"
+    )
     missed = Row("loss", 1.7, "nats", target=1.6, target_of="at most, ours")
-    assert command.line(missed) == "| loss | 1.7 nats |  |  |  | ≤ 1.6 | **no** |"
+    assert command.line(missed) == "| loss |  | 1.7 nats |  |  |  | ≤ 1.6 | **no** |"
 
 
 def test_the_table_goes_between_the_markers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -156,7 +170,7 @@ def test_the_table_goes_between_the_markers(tmp_path: Path, monkeypatch: pytest.
         command.update_readme()
         lines = readme.read_text().splitlines()
         assert lines[0] == "By hand." and lines[-1] == "Also by hand." and "old" not in lines
-        assert lines.count(command.line(ROW)) == 3
+        assert lines.count(command.line(ROW, "AVX2")) == 3
         assert lines.count("Abacus 2, 2 cores (avx2), 2026-01-02; python 3.11.7, torch 2.13.0.") == 1
         assert (
             "- `bpe`: 1 thread: 50 GFLOP/s in float32, 200 in bfloat16, 10 GB/s; 2 threads: 90 GFLOP/s in float32, "
@@ -191,11 +205,12 @@ def test_every_benchmark_has_its_file_and_its_committed_result(name: str):
     )  # peers may not be installed
     functions = [statement.name for statement in program.body if isinstance(statement, ast.FunctionDef)]
     assert ast.get_docstring(program) and "run" in functions
-    found = measure.read(name)
-    assert found is not None and found["rows"], f"python -m benchmarks {name}"
-    assert found["machine"].keys() == MACHINE.keys()
-    stored = json.loads((measure.RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    assert [row["met"] for row in stored["rows"]] == [row.met for row in found["rows"]]
+    results = measure.read(name)
+    assert results, f"python -m benchmarks {name}"
+    for processor, found in results.items():
+        assert found["rows"] and found["machine"].keys() == MACHINE.keys()
+        stored = json.loads((measure.RESULTS / processor / f"{name}.json").read_text(encoding="utf-8"))
+        assert [row["met"] for row in stored["rows"]] == [row.met for row in found["rows"]]
 
 
 def test_the_readme_s_table_is_that_of_the_committed_results():

@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "scaling.json"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "AVX-512" / "scaling.json"
 
 COLOURS = {"float32": ("#0072b2", "o"), "bfloat16": ("#d55e00", "s")}  # Okabe and Ito's, told apart without colour too
 PANELS = {
