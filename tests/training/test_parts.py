@@ -52,7 +52,7 @@ def test_parts_are_as_many_for_each_thread_and_no_larger_than_asked() -> None:
 
 
 def test_threads_get_every_part_once_and_as_much_to_do() -> None:
-    parts = [(torch.full((1, 1), n),) for n in range(8)]
+    parts: list[Part] = [(torch.full((1, 1), n),) for n in range(8)]
     numbers = [[int(part[0]) for part in share] for share in shares(parts, 2)]
     assert numbers == [[0, 4, 3, 7], [1, 5, 2, 6]]
     assert [[int(part[0]) for part in share] for share in shares(parts[:2], 3)] == [[0], [1]]
