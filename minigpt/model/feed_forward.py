@@ -15,7 +15,7 @@ from minigpt.config import GPTConfig
 WORTH, PIECE = 2**14, 2**16
 """So many numbers and more are worth `fast_gelu`'s own way; so many at a time stay in a core's caches."""
 SLOPE = 2 * math.sqrt(2 / math.pi)
-LINEAR, CUBIC = torch.tensor(SLOPE, dtype=torch.float64), SLOPE * 0.044715
+LINEAR, CUBIC = torch.tensor(SLOPE, dtype=torch.float64, device="cpu"), SLOPE * 0.044715
 
 
 def fast_gelu(x: Tensor) -> Tensor:
