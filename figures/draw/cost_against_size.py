@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "AVX-512" / "scaling.json"
+"""Of a processor with units for bfloat16, which the figure compares with float32."""
 
 COLOURS = {"float32": ("#0072b2", "o"), "bfloat16": ("#d55e00", "s")}  # Okabe and Ito's, told apart without colour too
 PANELS = {

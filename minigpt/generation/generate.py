@@ -400,7 +400,10 @@ def _steps(
     check_every: int | None = None,
     seeds: list[int] | None = None,
 ) -> Iterator[None]:
-    """Fill the samples; a pause after each time that they have grown."""
+    """Fill the samples; a pause after each time that they have grown.
+
+    That is every `check_every` steps; by default whenever a text has ended, which a GPU asks every CHECK_EVERY steps.
+    """
     rows, model = _Rows(task, prompts, samples, seeds), task.model
     if check_every is None and rows.ids.device.type != "cpu":
         check_every = CHECK_EVERY if task.stop_token is not None else task.max_new_tokens

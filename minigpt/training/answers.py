@@ -161,7 +161,8 @@ def log_probabilities(model: GPT, rows: Sequence[tuple[list[int], list[int]]]) -
     device = model.token_embedding.weight.device
     network = ModelWithLoss(model, device, "float32")
     network.counted_only = device.type == "cpu"
-    by_length = sorted(range(len(rows)), key=lambda i: -len(rows[i][0]) - len(rows[i][1]))  # the longest part first
+    # The longest part first, so that none is left over for one thread at the end.
+    by_length = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]), reverse=True)
     at_once = AT_ONCE_ON_A_CPU if device.type == "cpu" else AT_ONCE
 
     @torch.no_grad()

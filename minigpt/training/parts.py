@@ -42,8 +42,8 @@ def in_parts(batch: Part, rows: int, threads: int = 1) -> list[Part]:
 
 def shares(parts: list[Part], threads: int) -> list[list[Part]]:
     """What each thread gets, dealt out there and back again: all have as much to do where parts grow longer."""
-    there, back = range(threads), range(2 * threads - 1, threads - 1, -1)
-    found = [parts[i :: 2 * threads] + parts[j :: 2 * threads] for i, j in zip(there, back, strict=True)]
+    turn = 2 * threads
+    found = [parts[i::turn] + parts[turn - 1 - i :: turn] for i in range(threads)]
     return [share for share in found if share]
 
 

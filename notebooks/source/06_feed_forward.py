@@ -397,7 +397,7 @@ for z in (-2.0, -1.0, 1.0):
 # Now we have everything in `minigpt.model.feed_forward`. The class is as short as the formula. `config.feed_forward_size` is $d_{ff}$,
 # four times $d_{model}$ where nothing else is asked for, as in the paper, which had 512 and 2048. What it calls `fast_gelu` is the
 # tanh form. For many numbers on a CPU the package computes it as $x \cdot \text{sigmoid}(2u)$, $u$ being what stands inside the
-# tanh: the same function, since $\frac{1}{2}(1 + \tanh u)$ *is* the sigmoid of $2u$, in less time.
+# tanh: the same function, since $\frac{1}{2}(1 + \tanh u)$ *is* the sigmoid of $2u$, in less time (`benchmarks/README.md` has how much).
 
 
 # %%
