@@ -50,7 +50,8 @@ print(time.perf_counter() - start)
 def python(program: str, *arguments: str, package: Path = ROOT) -> str:
     """Run a program in a process of its own, with the package of this folder; what it printed."""
     command = [sys.executable, "-c", program, *arguments]
-    variables = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(package)}
+    # With bytecode that the first run leaves, as a user has it.
+    variables = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(package), "PYTHONDONTWRITEBYTECODE": ""}
     ended = subprocess.run(command, cwd=package, env=os.environ | variables, capture_output=True, text=True)
     if ended.returncode:
         raise SystemExit(ended.stderr)

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import gc
 import os
 import re
 import sys
@@ -12,14 +13,25 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TypeVar
 
-# An OpenMP thread that waits by spinning blocks the core another process needs; this bounds it. Read when torch loads.
+# A thread of OpenMP or OpenBLAS that waits by spinning blocks the core another process needs; this bounds it. Read when
+# torch and numpy load.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")  # 2^16 ticks of the clock
+
+# What torch's import makes stays. To look through it for garbage, now and when the process ends, takes half a second.
+_unwatched = gc.isenabled() and "torch" not in sys.modules
+if _unwatched:
+    gc.disable()
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from minigpt.config import InputError, Precision
+
+if _unwatched:
+    gc.freeze()
+    gc.enable()
 
 T = TypeVar("T")
 U = TypeVar("U")

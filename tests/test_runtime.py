@@ -209,3 +209,11 @@ def test_threads_share_items_and_take_one_thread_of_torch_each() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("first", ["", "import torch", "gc.disable()"])
+def test_what_torch_brings_is_not_searched_for_garbage(first: str) -> None:
+    code = f"import gc; {first}\nfrom minigpt import runtime\nprint(gc.isenabled(), gc.get_freeze_count() > 100_000)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # A program that has begun with torch, or without the collector, keeps what it chose.
+    assert done.stdout.split() == [str(first != "gc.disable()"), str(not first)]

@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Optional
 
 from minigpt.commands.finding import load
 from minigpt.config import InputError
@@ -22,13 +22,13 @@ Ctrl-C stops an answer; what was said of it counts."""
 
 def chat(
     model: str = "smollm2",
-    adapter: Path | None = None,
+    adapter: Optional[Path] = None,
     system: str = "",
     max_new_tokens: int = 400,
     temperature: float = 0.2,
-    top_p: float | None = 0.9,
+    top_p: Optional[float] = 0.9,
     repetition_penalty: float = 1.0,
-    seed: int | None = None,
+    seed: Optional[int] = None,
     weights: Literal["float32", "int8"] = "float32",
     device: str = "auto",
 ) -> int:

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Optional
 
 from tyro.conf import Positional
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: str = "storyteller",
-    adapter: Path | None = None,
-    task: str | None = None,
-    language: Literal["en", "zh"] | None = None,
-    split: str | None = None,
-    data: str | None = None,
+    adapter: Optional[Path] = None,
+    task: Optional[str] = None,
+    language: Optional[Literal["en", "zh"]] = None,
+    split: Optional[str] = None,
+    data: Optional[str] = None,
     samples: int = 1000,
     seed: int = 0,
     device: str = "auto",
@@ -124,16 +124,16 @@ def _evaluate_text(model: "GPT", tokenizer: "Tokenizer", data: str, json: bool) 
 def generate(
     prompt: Positional[str] = "",
     model: str = "storyteller",
-    adapter: Path | None = None,
+    adapter: Optional[Path] = None,
     num: int = 1,
-    max_new_tokens: int | None = None,
+    max_new_tokens: Optional[int] = None,
     temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
+    top_k: Optional[int] = None,
+    top_p: Optional[float] = None,
     repetition_penalty: float = 1.0,
-    beams: int | None = None,
+    beams: Optional[int] = None,
     length_penalty: float = 1.0,
-    seed: int | None = None,
+    seed: Optional[int] = None,
     stream: bool = False,
     weights: Literal["float32", "int8"] = "float32",
     device: str = "auto",
@@ -217,7 +217,7 @@ def generate(
     return 0
 
 
-def export(out: Path, model: str = "storyteller", adapter: Path | None = None, json: bool = False) -> int:
+def export(out: Path, model: str = "storyteller", adapter: Optional[Path] = None, json: bool = False) -> int:
     """Write a model for transformers: in the layout of Hugging Face's GPT-2 or Llama, whichever it is.
 
     Args:

@@ -2,7 +2,7 @@
 
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Optional
 
 from minigpt.commands.finding import load
 from minigpt.config import InputError
@@ -12,7 +12,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def serve(
     model: str = "smollm2",
-    adapter: Path | None = None,
+    adapter: Optional[Path] = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     weights: Literal["float32", "int8"] = "float32",

@@ -93,11 +93,11 @@ def learn_merges(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
         for w in set(words_with.pop(pair)):
             parts = words[w].split(pair)
             words[w] = new.join(parts)
-            for part in parts[:-1]:
-                befores[part[-1:]].append(w)
-            for part in parts[1:]:
-                afters[part[:1]].append(w)
-            twins += [w] * parts[1:-1].count("")
+            for before, after in pairwise(parts):
+                befores[before[-1:]].append(w)
+                afters[after[:1]].append(w)
+            if len(parts) > 2:
+                twins += [w] * parts[1:-1].count("")
         changes = [(before + left, before + new, found) for before, found in befores.items() if before]
         changes += [(right + after, new + after, found) for after, found in afters.items() if after]
         changes += [(right + left, new + new, twins)] if twins else []

@@ -371,7 +371,8 @@ Tokenizer = CharTokenizer | BPETokenizer | ForeignTokenizer
 @functools.cache
 def tiktoken_pattern(pattern: str = GPT2_PATTERN) -> str:
     """A pattern with all letters and numbers spelt out: tiktoken and `regex` know different versions of Unicode."""
-    every_character = np.arange(0x110000, dtype="<u4").tobytes().decode("utf-32-le", errors="surrogatepass")
+    # Unicode has given no letter or number a place above these.
+    every_character = np.arange(0x40000, dtype="<u4").tobytes().decode("utf-32-le", errors="surrogatepass")
     for kind in (r"\p{L}", r"\p{N}"):
         ranges = "".join(f"{run[0]}-{run[-1]}" for run in regex.findall(f"{kind}+", every_character))
         pattern = pattern.replace(kind, f"[{ranges}]")

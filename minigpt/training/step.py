@@ -14,13 +14,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from minigpt import runtime
 from minigpt.config import IGNORE, GPTConfig, InputError, TrainConfig
-from minigpt.model.counted import Pairs, hidden_states_at, hidden_states_of_pairs
+from minigpt.model.counted import Pairs, hidden_states_at, hidden_states_of_pairs, logits_of
 from minigpt.model.gpt import GPT, next_token_loss
 from minigpt.runtime import rank, world_size
 from minigpt.text.tokenizer import Tokenizer
 from minigpt.training.muon import Muon
 from minigpt.training.optim import learning_rate_at, make_optimizers, set_learning_rate
-from minigpt.training.parts import Part, Sums, added, backward_in_threads, in_parts
+from minigpt.training.parts import Part, Sums, added, backward_in_threads, in_parts, shortest_first
 from minigpt.training.shard import shard, whole
 
 MAX_SKIPPED = 10
@@ -111,7 +111,7 @@ class ModelWithLoss(nn.Module):
         return self.loss(*self.outputs(inputs, targets), n_targets)
 
     def outputs(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and their targets: (B, T, V) and (B, T), or with `counted_only` (1, n, V) and (1, n)."""
+        """Logits and their targets: (B, T, V) and (B, T), or with `counted_only` (1, n, V or more) and (1, n)."""
         with runtime.autocast(self.device, self.precision):
             if not self.counted_only:
                 return self.model(inputs), targets
@@ -121,7 +121,7 @@ class ModelWithLoss(nn.Module):
                 hidden = hidden_states_at(self.model, inputs, counted)
             else:
                 hidden = self.model.hidden_states(inputs).flatten(0, 1).index_select(0, places)
-            return self.model.output_head(hidden)[None], targets.flatten()[None, places]
+            return logits_of(self.model, hidden)[None], targets.flatten()[None, places]
 
     def log_probabilities(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Of each target, in nats: (B, T); 0 where a target does not count."""
@@ -129,7 +129,7 @@ class ModelWithLoss(nn.Module):
         if self.counted_only and len(inputs) % 2 == 0 and (pairs := Pairs.of(inputs, asked)).save_much():
             with runtime.autocast(self.device, self.precision):
                 hidden, index = hidden_states_of_pairs(self.model, inputs, asked, pairs)
-                logits = self.model.output_head(hidden)
+                logits = logits_of(self.model, hidden)
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             found = logits.log_softmax(dim=-1)[index, targets[asked]]
             return found.new_zeros(targets.shape).masked_scatter(asked, found)
@@ -287,6 +287,8 @@ class Stepper:
             return loss * self.loss_scale, {name: value.detach().double() for name, value in found.items()}
 
         if self.with_loss.counted_only:
+            if self.objective is None:
+                everything = shortest_first(everything)
             parts = in_parts(everything, rows // self.config.accumulate, self.sharing_threads)
         else:
             parts = list(zip(*(column.chunk(self.config.accumulate) for column in everything), strict=True))

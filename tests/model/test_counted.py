@@ -1,13 +1,14 @@
-"""The last block where a target counts: the same states and gradients as from the whole model, whatever its shape."""
+"""With less work the same states, logits and gradients as from the whole model, whatever its shape."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from minigpt.config import GPTConfig
-from minigpt.model.counted import Pairs, hidden_states_at, hidden_states_of_pairs, last_hidden_states
+from minigpt.model.counted import Pairs, hidden_states_at, hidden_states_of_pairs, last_hidden_states, logits_of
 from minigpt.model.gpt import GPT
 from minigpt.model.kv_cache import KVCache
 from minigpt.model.lora import adapter_state, with_adapters
@@ -146,3 +147,27 @@ def test_the_last_places_alone(options: dict[str, Any]) -> None:
     T = IDS.size(1)
     torch.testing.assert_close(written.keys[..., :T, :], expected.keys[..., :T, :])
     torch.testing.assert_close(written.values[..., :T, :], expected.values[..., :T, :])
+
+
+@pytest.mark.parametrize(("vocab_size", "n", "wide"), [(61, 16, True), (61, 15, False), (64, 100, False)])
+def test_logits_of_whole_vectors_are_those_of_the_head(vocab_size: int, n: int, wide: bool) -> None:
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=vocab_size, context_length=8, n_layers=1, n_heads=2, d_model=16)).double()
+    hidden = torch.randn(n, 16, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(vocab_size, (n,))
+    found = []
+    for logits in (model.output_head(hidden), logits_of(model, hidden)):
+        loss = F.cross_entropy(logits, targets)
+        found.append((loss, *torch.autograd.grad(loss, [hidden, model.output_head.weight])))
+    assert logits.size(1) == (64 if wide else vocab_size)
+    assert logits[:, vocab_size:].isneginf().all()
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-15)
+
+
+def test_an_adapter_on_the_head_is_heard() -> None:
+    model = GPT(GPTConfig(vocab_size=61, context_length=8, n_layers=1, n_heads=2, d_model=16))
+    adapted = with_adapters(model, 2, 4.0, on=["head"])
+    torch.nn.init.normal_(cast(Any, adapted.output_head).lora_b)
+    hidden = torch.randn(16, 16)
+    assert torch.equal(logits_of(adapted, hidden), adapted.output_head(hidden))
+    assert not torch.allclose(logits_of(adapted, hidden), model.output_head(hidden))

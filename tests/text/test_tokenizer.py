@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import regex
 import requests
 import tiktoken
 from hypothesis import example, given, settings
@@ -104,6 +105,10 @@ def test_both_encoders_agree_on_every_character():
     for start in range(0, len(every), 10_000):
         text = "".join(f"a{chr(i)}!{chr(i)} " for i in every[start : start + 10_000])
         assert tokenizer.encode(text) == tokenizer.encode_plain(text)
+
+
+def test_unicode_has_no_letter_or_number_where_the_pattern_does_not_look():
+    assert not regex.search(r"\p{L}|\p{N}", "".join(map(chr, range(0x40000, 0x110000))))
 
 
 @pytest.mark.parametrize("character", ["a", " ", "\n", "!", "风"])

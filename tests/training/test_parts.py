@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from minigpt.config import IGNORE, GPTConfig, TrainConfig
 from minigpt.model.gpt import GPT
-from minigpt.training.parts import AT_ONCE, Part, Sums, added, backward_in_threads, in_parts, shares
+from minigpt.training.parts import AT_ONCE, Part, Sums, added, backward_in_threads, in_parts, shares, shortest_first
 from minigpt.training.step import Batch, Stepper
 
 
@@ -49,6 +49,13 @@ def test_parts_are_as_many_for_each_thread_and_no_larger_than_asked() -> None:
     assert [len(part[0]) for part in in_parts(rows_of([5] * 4, 2 * AT_ONCE), 4)] == [2, 2]
     (empty,) = in_parts(rows_of([0], 5), 1)
     assert empty[0].shape == (1, 1)
+
+
+def test_rows_that_end_alike_come_together() -> None:
+    inputs, targets, numbers = shortest_first(rows_of([3, 1, 0, 5, 3, 5], 5))
+    assert numbers[:, 0].tolist() == [2, 1, 0, 4, 3, 5]
+    assert (targets != IGNORE).sum(dim=1).tolist() == [0, 1, 3, 3, 5, 5]
+    assert inputs.shape == targets.shape
 
 
 def test_threads_get_every_part_once_and_as_much_to_do() -> None:
