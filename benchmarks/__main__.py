@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import measure
 from benchmarks.measure import Options, Row
 from figures import build
+from minigpt.config import InputError
 
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- made from results/ by `python -m benchmarks --table` -->", "<!-- end of what is made -->"
@@ -107,7 +108,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no benchmark is called {unknown[0]}; there are {', '.join(NAMES)}")
     failed = []
     if not options.table and len(names) == 1:
-        run(names[0], Options(options.data))
+        try:
+            run(names[0], Options(options.data))
+        except InputError as error:  # no network, or no such file
+            parser.error(str(error))
     elif not options.table:  # each in a fresh process: no threads, memory or imports of another
         for i, name in enumerate(names, start=1):
             print(f"\n[{i}/{len(names)}] {name}", flush=True)
