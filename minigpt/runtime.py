@@ -18,7 +18,7 @@ from typing import TypeVar
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")  # 2^16 ticks of the clock
 
-# What torch's import makes stays. To look through it for garbage, now and when the process ends, takes half a second.
+# What torch's import makes stays. To look through it for garbage, now and when the process ends, takes 0.4 s.
 _unwatched = gc.isenabled() and "torch" not in sys.modules
 if _unwatched:
     gc.disable()
