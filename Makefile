@@ -42,7 +42,7 @@ lessons: .venv/.dev
 figures: .venv/.dev
 	$(BIN)/python -m figures.build $(FIGURES)
 
-# Beside the peers, in seventy minutes on two quiet cores. Tiny Shakespeare is downloaded once, or: make bench DATA=file.txt
+# Beside the peers, in eighty minutes on two quiet cores. Tiny Shakespeare is downloaded once, or: make bench DATA=file.txt
 # llms-from-scratch asks for tensorflow and numpy below 2.1, transformer-lens for wandb, none of which what we import of them needs: hence --no-deps.
 bench: .venv/.dev
 	$(BIN)/python -m pip install --no-deps -c constraints.txt xllamacpp llms-from-scratch==1.0.19 transformer-lens==4.3.0 einops==0.8.2 fancy-einsum==0.0.3 jaxtyping==0.3.11 wadler-lindig==0.1.8 beartype==0.23.1
