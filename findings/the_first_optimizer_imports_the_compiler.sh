@@ -3,8 +3,8 @@
 #
 # `import torch` leaves the compiler alone, and so do a forward and a backward pass. But a method by which every
 # optimizer takes its parameters is marked as one that the compiler must not read, and the mark imports the compiler at
-# the first call, also in a program that compiles nothing. Before the first step, that takes nearly as
-# long as `import torch` (1.3 and 1.6 CPU seconds here). No switch was found that avoids it.
+# the first call, also in a program that compiles nothing. Before the first step, that takes nearly as long as
+# `import torch` (1.3 and 1.6 CPU seconds here). No switch was found that avoids it.
 #
 # Seen: as EXPECTED below; whether each is imported.
 set -euo pipefail

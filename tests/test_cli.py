@@ -45,6 +45,15 @@ def test_help_and_typing_errors_do_not_wait_for_torch(arguments: list[str]) -> N
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("name", ["generate", "evaluate", "chat", "serve", "export"])
+def test_commands_that_only_load_a_model_are_read_without_typeguard(name: str) -> None:
+    program = (
+        "import sys\nfrom minigpt.cli import main\ntry: main()\nexcept SystemExit: sys.exit('typeguard' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, name, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -18,6 +18,11 @@ VECTOR = 8
 """Numbers in float32 that a processor with AVX2 takes at once."""
 
 
+def ends(counted: Tensor) -> Tensor:
+    """How much of each row has to be read, (B,): up to the last place where counted (B, T) is true."""
+    return (counted * torch.arange(1, counted.size(1) + 1, device=counted.device)).amax(dim=1)
+
+
 def _heads(config: GPTConfig, block: Any, x: Tensor, turn: tuple[Tensor, Tensor] | None) -> Heads:
     """Queries, keys and values as the block's attention makes them of x (B, T, d_model): (B, h or kv_heads, T,
     head_size)."""
@@ -121,9 +126,9 @@ class Pairs:
     @staticmethod
     def of(ids: Tensor, counted: Tensor) -> "Pairs":
         """The pairs of ids (2 n, T), read up to the last place that is counted (2 n, T)."""
-        ends = (counted * torch.arange(1, ids.size(1) + 1, device=ids.device)).amax(dim=1)
+        first, second = ends(counted).view(-1, 2).unbind(dim=1)
         alike = (ids[0::2] == ids[1::2]).cumprod(dim=1).sum(dim=1)
-        return Pairs(ends[0::2], ends[1::2], alike.minimum(ends[0::2]).minimum(ends[1::2]))
+        return Pairs(first, second, alike.minimum(first).minimum(second))
 
     @property
     def lengths(self) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from minigpt.config import IGNORE
+from minigpt.model.counted import ends
 from minigpt.runtime import in_threads
 
 Part = tuple[Tensor, ...]
@@ -21,9 +22,7 @@ AT_ONCE = 1536
 
 def shortest_first(batch: Part) -> Part:
     """The same rows, in the order in which they end: then the rows of a part are alike, and little of it is padding."""
-    targets = batch[1]
-    ends = ((targets != IGNORE) * torch.arange(1, targets.size(1) + 1)).amax(dim=1)
-    order = ends.argsort(stable=True)
+    order = ends(batch[1] != IGNORE).argsort(stable=True)
     return tuple(column[order] for column in batch)
 
 
@@ -37,13 +36,12 @@ def in_parts(batch: Part, rows: int, threads: int = 1) -> list[Part]:
         rows: of a part, at most.
         threads: that will share the parts.
     """
-    inputs, targets = batch[:2]
+    inputs = batch[0]
     number = -(-len(inputs) // max(1, min(rows, AT_ONCE // inputs.size(1))))
     size = -(-len(inputs) // (number + -number % threads))
     found = []
     for part in zip(*(column.split(min(rows, size + size % 2)) for column in batch), strict=True):
-        counted = (part[1] != IGNORE).any(dim=0)
-        length = 1 + int(counted.nonzero().max()) if counted.any() else 1
+        length = max(1, int(ends(part[1] != IGNORE).max()))
         found.append(tuple(column[:, :length] for column in part))
     return found
 

@@ -40,7 +40,9 @@ def test_logits_only_where_a_target_counts_give_the_same_loss_and_gradients(shar
     for ours, theirs in zip(alike, gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
     logits, targets = network.outputs(one.inputs, one.targets)
-    assert logits.shape[:2] == targets.shape == (1, int((one.targets != IGNORE).sum()))
+    n = int((one.targets != IGNORE).sum())
+    assert logits.shape[:2] == targets.shape == (1, n)
+    assert logits.isfinite().sum() == n * 50
 
 
 @pytest.mark.parametrize("common", [0, 20])
